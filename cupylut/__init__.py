@@ -1,0 +1,19 @@
+"""Activation functions by lookup table: optimal domains, CUDA shared memory, any array library."""
+
+from .accuracy import ErrorReport as ErrorReport
+from .functions import FUNCTIONS as FUNCTIONS
+from .functions import Function as Function
+from .ops import gelu as gelu
+from .ops import gelu_tanh as gelu_tanh
+from .ops import mish as mish
+from .ops import quick_gelu as quick_gelu
+from .ops import sigmoid as sigmoid
+from .ops import silu as silu
+from .ops import softplus as softplus
+from .ops import tanh as tanh
+from .search import Domain as Domain
+from .search import search as search
+from .tables import LinearTable as LinearTable
+from .tables import Table as Table
+from .tables import load as load
+from .tabulate import tabulate as tabulate

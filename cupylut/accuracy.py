@@ -1,0 +1,117 @@
+"""What "error" means here: distances in absolute terms and in ulp, gathered in an `ErrorReport`."""
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from .functions import Float64Array
+
+DType: TypeAlias = np.dtype[Any]
+
+DTYPES: tuple[DType, ...] = tuple(
+    np.dtype(t) for t in (np.float16, ml_dtypes.bfloat16, np.float32, np.float64)
+)
+"""The dtypes that tables are made for."""
+
+
+def as_dtype(dtype: DTypeLike) -> DType:
+    """The supported dtype that `dtype` names ("bfloat16" too), or an error listing them."""
+    try:
+        found = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    except TypeError:
+        found = None
+    if found is None or found.newbyteorder("=") not in DTYPES:
+        names = ", ".join(d.name for d in DTYPES)
+        raise ValueError(f"no tables for dtype {dtype!r}: choose one of {names}")
+    return found.newbyteorder("=")
+
+
+def ulp(y: ArrayLike, dtype: DTypeLike) -> Float64Array:
+    """The distance between neighbours of `dtype` at the real number y, as float64.
+
+    In the subnormal range it is the smallest subnormal; beyond the largest finite number it stays
+    that of the last binade, as if the exponent went on there.
+
+    >>> ulp([1.0, 0.0], "float16") == [2.0**-10, 2.0**-24]
+    array([ True,  True])
+    """
+    info = ml_dtypes.finfo(as_dtype(dtype))  # type: ignore[no-untyped-call]
+    exponent = np.frexp(np.abs(np.asarray(y, np.float64)))[1] - 1
+    exponent = np.clip(exponent, info.minexp, info.maxexp - 1)
+    return np.asarray(np.ldexp(1.0, exponent - info.nmant))
+
+
+@dataclass(frozen=True)
+class ErrorReport:
+    """How far a table is from the function it stands for.
+
+    `max_abs` and `max_ulp` are the largest error, met at `max_abs_at` and `max_ulp_at`, over all
+    finite inputs of a 16-bit dtype, and otherwise over the middle of every segment, a
+    low-discrepancy sequence, and points that crowd the ends of the domain and zero. `mean_abs` and
+    `rms` are averages over the domain, each part of it weighing the same. `points` is how many
+    inputs were tried. Errors are those of the result in the table's dtype, its rounding included.
+    """
+
+    max_abs: float
+    max_abs_at: float
+    mean_abs: float
+    rms: float
+    max_ulp: float
+    max_ulp_at: float
+    points: int
+
+    def __str__(self) -> str:
+        return (
+            f"max abs {self.max_abs:.3g} at {self.max_abs_at:.6g}, mean abs {self.mean_abs:.3g}, "
+            f"rms {self.rms:.3g}, max {self.max_ulp:.3g} ulp at {self.max_ulp_at:.6g}, "
+            f"over {self.points:,} points"
+        )
+
+
+def all_inputs(dtype: DTypeLike) -> NDArray[Any]:
+    """Every bit pattern of a 16-bit dtype, in the order of the patterns."""
+    return np.arange(65536, dtype=np.uint16).view(as_dtype(dtype))
+
+
+def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDArray[Any], int]:
+    """Inputs that find the worst error of a table on [lo, hi]; the first `count` fill it evenly.
+
+    The even ones follow the golden ratio, so that they meet every phase of every segment.
+    """
+    width = hi - lo
+    golden = (np.arange(1, 65537) * 0.6180339887498949) % 1.0
+    even = (lo + width * golden).astype(dtype)
+    if dtype.itemsize == 2:
+        every = all_inputs(dtype)
+        with np.errstate(invalid="ignore"):  # signalling NaN among them
+            rest = every[np.isfinite(every)]
+    else:
+        middles = lo + (np.arange(segments) + 0.5) * (width / segments)
+        shrinking = width * np.exp2(-np.arange(53.0))
+        magnitudes = max(abs(lo), abs(hi)) * np.exp2(np.arange(-120.0, 20.0, 0.25))
+        rest = np.concatenate(
+            [middles, lo - shrinking, hi + shrinking, magnitudes, -magnitudes]
+        ).astype(dtype)
+    return np.concatenate([even, rest]), even.size
+
+
+def error_report(x: NDArray[Any], y: NDArray[Any], exact: Float64Array, even: int) -> ErrorReport:
+    """The report on results y for inputs x, of which the first `even` fill the domain evenly."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(y.astype(np.float64) - exact)
+    # The exact value may round to an infinity of the dtype: then the infinity is right.
+    error[(y.astype(np.float64) == exact.astype(y.dtype).astype(np.float64)) & np.isinf(error)] = 0
+    in_ulp = error / ulp(exact, y.dtype)
+    worst, worst_ulp = int(np.argmax(error)), int(np.argmax(in_ulp))
+    return ErrorReport(
+        max_abs=float(error[worst]),
+        max_abs_at=float(x[worst]),
+        mean_abs=float(error[:even].mean()),
+        rms=float(np.sqrt(np.mean(error[:even] ** 2))),
+        max_ulp=float(in_ulp[worst_ulp]),
+        max_ulp_at=float(x[worst_ulp]),
+        points=x.size,
+    )

@@ -1,0 +1,220 @@
+"""The GPU side: read the kernels, compile them with cupy.RawModule, keep tables resident, launch.
+
+CuPy is imported here (and in arrays.py) only, and only when a GPU array has arrived.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from importlib import resources
+from pathlib import PurePath
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from .functions import FUNCTIONS
+from .tables import LinearTable, Table
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+THREADS = 256  # a block; a multiple of the warp that leaves 64 registers a thread at full occupancy
+
+# CuPy appends -ftz=true to these; kernels/floating.cuh says why that does no harm.
+OPTIONS = ("--std=c++17", "--fmad=false")
+
+SCALARS = {"float16": "Float16", "bfloat16": "BFloat16", "float32": "float", "float64": "double"}
+REALS = {"float32": "float", "float64": "double"}
+
+_INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
+
+# Guards the caches of compiled modules and resident tables, not the launches. Reentrant, as
+# building a table compiles a module.
+_lock = threading.RLock()
+os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+
+
+def source(name: str) -> str:
+    """The text of a kernel file with its includes spliced in, each once.
+
+    The compiler never sees an include path: CuPy's disk cache hashes the source but not what it
+    includes. `#line` keeps file names and line numbers in the compiler's messages.
+    """
+    seen: set[str] = set()
+
+    def splice(name: str) -> str:
+        if name in seen:
+            return ""
+        seen.add(name)
+        text = (resources.files("cupylut.kernels") / name).read_text(encoding="utf-8")
+        text = text.replace("#pragma once", "")
+
+        def include(match: re.Match[str]) -> str:
+            line = text.count("\n", 0, match.start()) + 2
+            if match[1] == "host.h":  # the tests' own, when a C++ compiler reads the kernels
+                return match[0]
+            return f'{splice(match[1])}\n#line {line} "{name}"'
+
+        return f'#line 1 "{name}"\n' + _INCLUDE.sub(include, text)
+
+    return splice(name)
+
+
+def elementwise_defines(table: Table) -> dict[str, str]:
+    """What `elementwise.cu` must be compiled with for a table of this kind and dtype."""
+    real = REALS["float64" if table.dtype.itemsize == 8 else "float32"]
+    return {"SCALAR": SCALARS[table.dtype.name], "TABLE": f"{type(table).__name__}<{real}>"}
+
+
+def build_defines(function: str) -> dict[str, str]:
+    """What `build.cu` must be compiled with for the nodes of a function."""
+    declared = FUNCTIONS.get(function)
+    return {"FUNCTION": declared.cuda} if declared is not None and declared.cuda else {}
+
+
+def define(code: str, defines: dict[str, str]) -> str:
+    """The code behind the macros, whose values may hold any character."""
+    return "".join(f"#define {key} {value}\n" for key, value in defines.items()) + code
+
+
+def _locked(function: Callable[P, R]) -> Callable[P, R]:
+    @wraps(function)
+    def locked(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _lock:
+            return function(*args, **kwargs)
+
+    return locked
+
+
+def require_cupy() -> ModuleType:
+    """CuPy with a usable device, or a RuntimeError that says what to install."""
+    try:
+        import cupy  # noqa: TID251
+    except ImportError as error:
+        raise RuntimeError(
+            "a GPU array needs CuPy: pip install 'cupylut[cuda13]' (or 'cupylut[cuda12]', by the "
+            f"driver's CUDA version). Importing it said: {error}"
+        ) from error
+    if not cupy.cuda.is_available():
+        raise RuntimeError(
+            "CuPy finds no CUDA device: a GPU array needs an NVIDIA driver that supports the "
+            "installed extra, cupylut[cuda13] or cupylut[cuda12]"
+        )
+    module: ModuleType = cupy
+    return module
+
+
+@lru_cache
+def _module(device: int, name: str, defines: tuple[tuple[str, str], ...]) -> Any:
+    cupy = require_cupy()
+    code = define(source(name), dict(defines))
+    try:
+        module = cupy.RawModule(code=code, options=OPTIONS)
+        module.compile()
+    except OSError:  # an unwritable home: compile without CuPy's disk cache
+        os.environ["CUPY_CACHE_IN_MEMORY"] = "1"
+        module = cupy.RawModule(code=code, options=OPTIONS)
+        module.compile()
+    except cupy.cuda.compiler.CompileException as error:
+        raise RuntimeError(f"{PurePath(name).name} does not compile:\n{error}") from error
+    return module
+
+
+@_locked
+def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
+    """A compiled kernel of the current device, memoised."""
+    return _module(device, name, tuple(defines.items())).get_function(entry)
+
+
+# table -> device -> (lines in device memory, launch plan)
+_resident: WeakKeyDictionary[Table, dict[int, "_Launch"]] = WeakKeyDictionary()
+
+
+class _Launch:
+    """A table resident on a device with the kernel, grid and arguments that evaluate it."""
+
+    def __init__(self, table: Table, device: int) -> None:
+        cupy = require_cupy()
+        defines = elementwise_defines(table)
+        self.entries = device_entries(table, device)
+        attributes = cupy.cuda.Device(device).attributes
+        shared_limit = attributes["MaxSharedMemoryPerBlockOptin"]
+        self.shared = self.entries.nbytes if self.entries.nbytes <= shared_limit else 0
+        entry = "elementwise" if self.shared else "elementwise_uncached"
+        self.kernel = kernel(device, "elementwise.cu", entry, defines)
+        if self.shared > attributes["MaxSharedMemoryPerBlock"]:
+            self.kernel.max_dynamic_shared_size_bytes = self.shared
+        blocks = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            self.kernel.kernel.ptr, THREADS, self.shared
+        )
+        self.max_blocks = max(1, blocks) * attributes["MultiProcessorCount"]
+        self.lanes = 16 // table.dtype.itemsize
+        self.table = (self.entries, np.int32(len(self.entries)), table.parameters)
+        # CuPy copies arguments by value before the launch; entries hold device memory alive.
+
+    def __call__(self, x: Any, y: Any) -> None:
+        blocks = -(-x.size // (THREADS * self.lanes))
+        grid = (min(blocks, self.max_blocks),)
+        args = (x, y, np.int64(x.size), *self.table)
+        self.kernel(grid, (THREADS,), args, shared_mem=self.shared)
+
+
+def device_entries(table: Table, device: int) -> Any:
+    """The table's entries in the memory of the current device.
+
+    A linear table of a declared function is computed there, from the function's CUDA expression;
+    any other is uploaded.
+    """
+    cupy = require_cupy()
+    if not isinstance(table, LinearTable) or not build_defines(table.name):
+        return cupy.asarray(table.entries)
+    return lines(table, nodes(table, device), device)
+
+
+def nodes(table: LinearTable, device: int) -> Any:
+    """The ordinates of the table's nodes, computed on the current device in double precision."""
+    cupy = require_cupy()
+    values = cupy.empty(table.size)
+    run = kernel(device, "build.cu", "nodes", build_defines(table.name))
+    balanced = np.int32(table.nodes == "balanced")
+    args = (values, np.int32(table.size), np.float64(table.lo), np.float64(table.step), balanced)
+    run(_grid(table.size), (THREADS,), args)
+    return values
+
+
+def lines(table: LinearTable, values: Any, device: int) -> Any:
+    """The lines of the table between nodes with these ordinates, computed on the device."""
+    cupy = require_cupy()
+    out = cupy.empty((table.size + 1, 2), table.real)
+    run = kernel(device, "build.cu", f"lines_{table.real.name}", build_defines(table.name))
+    tails = (np.array([tuple(t)], _LINE) for t in (table.left, table.right))
+    geometry = (np.int32(table.size), np.float64(table.lo), np.float64(table.step))
+    run(_grid(table.size + 1), (THREADS,), (out, values, *geometry, *tails))
+    return out
+
+
+_LINE = np.dtype([("slope", np.float64), ("intercept", np.float64)])
+
+
+def _grid(count: int) -> tuple[int]:
+    return (-(-count // THREADS),)
+
+
+@_locked
+def _launch_of(table: Table, device: int) -> _Launch:
+    launches = _resident.setdefault(table, {})
+    if device not in launches:
+        launches[device] = _Launch(table, device)
+    return launches[device]
+
+
+def evaluate(table: Table, x: Any, out: Any) -> None:
+    """out = table(x) for flat CuPy arrays of the table's dtype, on CuPy's current stream."""
+    if x.size:
+        device = x.device.id
+        launch = _resident.get(table, {}).get(device) or _launch_of(table, device)
+        launch(x, out)

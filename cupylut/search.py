@@ -1,0 +1,250 @@
+"""The error-optimal domain of a linear table: where to put Min and Max.
+
+A table on [lo, hi] is wrong in two ways: inside, by interpolation, h²/8·|f″| and thus the less the
+narrower the domain; outside, by clipping, the distance of f from its tail and thus the less the
+wider the domain.
+
+For a worst-case norm both errors are monotone, so the optimum is where they meet. For every
+clipping error e there is a narrowest domain [lo(e), hi(e)] whose clipping stays within e on either
+side; the interpolation error on it falls as e grows. The root of
+
+    interpolation error on [lo(e), hi(e)] = e
+
+gives the best domain among all pairs of ends, without a two-dimensional search and without local
+minima. For the mean under a density the two errors add up, and `scipy.optimize.minimize` looks for
+both ends from there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .functions import Float64Array, Function, Reference, as_function
+from .tables.linear import Nodes, check_layout, node_positions, node_values
+
+Norm: TypeAlias = Literal["max", "mean", "relative"]
+
+# Where a tail must have been reached, and how closely for f to have that tail at all.
+_FARTHEST, _TAIL_TOLERANCE = 2.0**20, 1e-3
+
+# Below this, the distance of f from its tail is the rounding of float64.
+_SMALLEST = 1e-12
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The optimum found by `search`.
+
+    `error` is the table's error on [lo, hi] in the norm of the search; `error_at_given` the error
+    on the domain handed in, None if there was none. `evaluations` counts the domains tried.
+    """
+
+    lo: float
+    hi: float
+    error: float
+    error_at_given: float | None
+    evaluations: int
+
+
+def search(
+    function: str | Function | Reference,
+    size: int = 1024,
+    *,
+    norm: Norm = "max",
+    nodes: Nodes = "plain",
+    domain: tuple[float, float] | None = None,
+    weights: tuple[ArrayLike, ArrayLike] | None = None,
+    left: float | str | None = None,
+    right: float | str | None = None,
+) -> Domain:
+    """The [lo, hi] on which a linear table of f is closest to f: argmin ‖table − f‖.
+
+    norm: "max" is max |y − f|; "relative" is max |y − f| / max(1, |f|), absolute for small values
+    and relative for large ones; "mean" is the mean of |y − f| over inputs distributed as N(0, 1),
+    or as `weights` says.
+
+    weights: points and how much each of them counts, for "mean". A sample of real inputs x is
+    ``(x, np.ones_like(x))``.
+
+    function, left, right, size, nodes: as in `tabulate`. domain: a domain to compare with.
+
+    Raises ValueError for an unknown function or norm, sizes and domains that make no table, weights
+    that are not non-negative, and a function that does not approach its tails.
+
+    Source: section 3.1 of Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference
+    of High-Cost Activation Functions" (2024), which optimises Min and Max for the least difference
+    of outputs.
+
+    >>> found = search("gelu", size=1024)
+    >>> f"[{found.lo:.2f}, {found.hi:.2f}] {found.error:.1e}"
+    '[-4.64, 4.64] 8.2e-06'
+    """
+    f = as_function(function, left, right)
+    check_layout(*(domain or (0.0, 1.0)), size, nodes)
+    if norm not in get_args(Norm):
+        raise ValueError(f"norm={norm!r}: choose one of {', '.join(get_args(Norm))}")
+    if weights is not None and norm != "mean":
+        raise ValueError(f'weights apply to norm="mean", not to norm={norm!r}')
+    objective: _WorstCase | _Mean
+    start = _WorstCase(f, size, nodes, norm)
+    lo, hi = start.optimum()
+    if norm == "mean":
+        objective = _Mean(f, size, nodes, weights)
+        lo, hi = objective.optimum(lo, hi)
+        objective.evaluations += start.evaluations
+    else:
+        objective = start
+    error = objective(lo, hi)
+    return Domain(
+        lo=lo,
+        hi=hi,
+        error=error,
+        error_at_given=None if domain is None else objective(*domain),
+        evaluations=objective.evaluations,
+    )
+
+
+class _WorstCase:
+    """max |y − f|, or with norm="relative" max |y − f| / max(1, |f|), over the whole line."""
+
+    def __init__(self, f: Function, size: int, nodes: Nodes, norm: Norm) -> None:
+        self.f, self.size, self.nodes = f, size, nodes
+        self.relative = norm == "relative"
+        self.evaluations = 0
+        # The middle of a segment is where a smooth f is worst; few segments need more points.
+        per_segment = max(1, 512 // (size - 1)) | 1
+        self.inner = (np.arange(per_segment) + 0.5) / per_segment
+        # Crowded around 0, as far out as the tails need.
+        reach = np.arcsinh([_reach(f, -1.0), _reach(f, 1.0)])
+        self.grid = np.sinh(np.linspace(-reach[0], reach[1], 4097))
+        below, above = self.clipping(self.grid)
+        self.left_sup = np.maximum.accumulate(below)
+        self.right_sup = np.maximum.accumulate(above[::-1])[::-1]
+
+    def weigh(self, error: Float64Array, exact: Float64Array) -> Float64Array:
+        return error / np.maximum(1, np.abs(exact)) if self.relative else error
+
+    def clipping(self, x: ArrayLike) -> tuple[Float64Array, Float64Array]:
+        """The error at x if it lies in the left tail, and if it lies in the right one."""
+        exact = self.f(x)
+        return (
+            self.weigh(np.abs(self.f.left(x) - exact), exact),
+            self.weigh(np.abs(self.f.right(x) - exact), exact),
+        )
+
+    def interpolation(self, lo: float, hi: float) -> float:
+        """The largest error inside the domain."""
+        self.evaluations += 1
+        x = node_positions(lo, hi, self.size)
+        y = node_values(self.f, lo, hi, self.size, self.nodes)
+        inside = (x[:-1, None] + (x[1] - x[0]) * self.inner).ravel()
+        between = (y[:-1, None] + np.diff(y)[:, None] * self.inner).ravel()
+        at = np.concatenate([x, inside])
+        exact = self.f(at)
+        return float(self.weigh(np.abs(np.concatenate([y, between]) - exact), exact).max())
+
+    def __call__(self, lo: float, hi: float) -> float:
+        left, _ = self.clipping(np.append(self.grid[self.grid <= lo], lo))
+        _, right = self.clipping(np.append(self.grid[self.grid >= hi], hi))
+        return max(self.interpolation(lo, hi), float(left.max()), float(right.max()))
+
+    def narrowest(self, e: float) -> tuple[float, float]:
+        """The narrowest domain whose clipping error is at most e on either side."""
+        beyond = int(np.searchsorted(self.left_sup, e, side="right"))
+        lo = self._crossing(lambda x: float(self.clipping(x)[0]) - e, beyond - 1)
+        within = self.grid.size - int(np.searchsorted(self.right_sup[::-1], e, side="right"))
+        hi = self._crossing(lambda x: float(self.clipping(x)[1]) - e, within - 1)
+        return lo, hi
+
+    def _crossing(self, gap: Callable[[float], float], i: int) -> float:
+        """Where the gap is 0 between grid points i and i + 1; the nearer end of the grid else."""
+        from scipy.optimize import brentq  # a quarter of a second that importing need not cost
+
+        a, b = (float(x) for x in self.grid[np.clip([i, i + 1], 0, self.grid.size - 1)])
+        return float(brentq(gap, a, b)) if gap(a) * gap(b) < 0 else b
+
+    def optimum(self) -> tuple[float, float]:
+        from scipy.optimize import brentq
+
+        def excess(log_e: float) -> float:
+            lo, hi = self.narrowest(np.exp(log_e))
+            if lo >= hi:  # so large an error that no domain is needed
+                return -1.0
+            return float(np.log(self.interpolation(lo, hi))) - log_e
+
+        log_e, largest = np.log(_SMALLEST), np.log(max(self.left_sup[-1], self.right_sup[0]))
+        if largest > log_e and excess(log_e) > 0:
+            log_e = brentq(excess, log_e, largest, xtol=1e-4)
+        lo, hi = self.narrowest(np.exp(log_e))
+        while lo >= hi:  # a table of few nodes, whose error exceeds that of the tails alone
+            log_e -= 0.01
+            lo, hi = self.narrowest(np.exp(log_e))
+        return lo, hi
+
+
+class _Mean:
+    """The mean of |y − f| over weighted points."""
+
+    def __init__(
+        self, f: Function, size: int, nodes: Nodes, weights: tuple[ArrayLike, ArrayLike] | None
+    ) -> None:
+        self.f, self.size, self.nodes = f, size, nodes
+        self.evaluations = 0
+        if weights is None:
+            x = np.linspace(-8.5, 8.5, 32769)
+            w = np.exp(-x * x / 2)
+        else:
+            x, w = (np.asarray(a, np.float64).ravel() for a in weights)
+            if x.size != w.size or not (np.isfinite(x).all() and np.isfinite(w).all()):
+                raise ValueError("weights: give as many finite weights as finite points")
+            if (w < 0).any() or not w.sum() > 0:
+                raise ValueError("weights: they must not be negative, and not all zero")
+        order = np.argsort(x, kind="stable")
+        self.x, self.w = x[order], w[order] / w.sum()
+        self.exact = f(self.x)
+
+    def __call__(self, lo: float, hi: float) -> float:
+        self.evaluations += 1
+        nodes = node_positions(lo, hi, self.size)
+        y = np.interp(self.x, nodes, node_values(self.f, lo, hi, self.size, self.nodes))
+        y = np.where(self.x < lo, self.f.left(self.x), y)
+        y = np.where(self.x > hi, self.f.right(self.x), y)
+        return float(self.w @ np.abs(y - self.exact))
+
+    def optimum(self, lo: float, hi: float) -> tuple[float, float]:
+        from scipy.optimize import minimize
+
+        def error(ends: Float64Array) -> float:
+            return np.log(self(*ends)) if ends[0] < ends[1] else np.inf
+
+        width = hi - lo
+        simplex = np.array([(lo, hi), (lo + 0.2 * width, hi), (lo, hi - 0.2 * width)])
+        options = {"initial_simplex": simplex, "xatol": 1e-4 * width, "fatol": 1e-6}
+        found = minimize(error, simplex[0], method="Nelder-Mead", options=options)
+        return float(found.x[0]), float(found.x[1])
+
+
+def _reach(f: Function, sign: float) -> float:
+    """How far out f is its tail to the last bit of float64, at most _FARTHEST."""
+    tail = f.left if sign < 0 else f.right
+    reach = 1.0
+    while True:
+        x = sign * reach * np.linspace(1, 2, 65)
+        exact = f(x)
+        if not np.isfinite(exact).all():
+            raise ValueError(f"{f.name}({x[~np.isfinite(exact)][0]:g}) is not finite")
+        gap = np.abs(tail(x) - exact)
+        if (gap <= 1e-17 + 4 * np.finfo(float).eps * np.abs(exact)).all():
+            return reach
+        if reach >= _FARTHEST:
+            if gap[-1] > _TAIL_TOLERANCE * max(1.0, abs(float(exact[-1]))):
+                side = "left" if sign < 0 else "right"
+                raise ValueError(
+                    f"{f.name}({x[-1]:g}) = {exact[-1]:.6g}, but the {side} tail, {tail}, gives "
+                    f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
+                )
+            return reach
+        reach *= 2

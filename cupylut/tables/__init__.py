@@ -1,0 +1,28 @@
+"""The kinds of table, one file each; `load` reads back what `Table.save` wrote."""
+
+import os
+
+from .linear import LinearTable as LinearTable
+from .table import Table as Table
+from .table import read
+
+KINDS: dict[str, type[Table]] = {LinearTable.kind: LinearTable}
+
+
+def load(path: str | os.PathLike[str]) -> Table:
+    """Read a table that `table.save(path)` wrote.
+
+    Raises ValueError where the file is damaged, or was not written by this library, and OSError
+    where it cannot be read.
+
+    >>> import cupylut, os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "gelu.npz")
+    >>> cupylut.tabulate("gelu", size=256).save(path)
+    >>> cupylut.load(path)
+    LinearTable(gelu, float32, 256 nodes on [-4.07, 4.07])
+    """
+    fields, values = read(path)
+    try:
+        return KINDS[fields["kind"]]._restore(fields, values)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{os.fspath(path)!r} holds no table of a known kind: {error}") from error

@@ -1,0 +1,289 @@
+"""The paper's table: uniform nodes, linear interpolation, the function's tails outside [lo, hi].
+
+Derivation. With N nodes x_i = lo + i·h, h = (hi − lo)/(N − 1), segment i is the straight line
+through (x_i, y_i) and (x_i+1, y_i+1). It is stored as slope and intercept *in x*, y = m·x + b, not
+as a value and a local coordinate: then x enters the result exactly, and the rounding of
+(x − lo)/h, which would put a floor of about 1.5e-6 under large float32 tables, only decides which
+line is taken, and near a node the neighbour's is as good: taken δ·h too far it is off by
+f″h²·δ(1 + δ)/2, against f″h²/8 in the middle of a segment. Rounding m to the dtype would cost
+|x|·ulp(m)/2; b is chosen after m, through the middle of the segment, so that it costs at most
+h/2·ulp(m)/2.
+
+The tails are two more lines, numbers 0 and N. So a result takes one index, one read of 8 bytes (16
+in float64) and one multiply-add:
+
+    u = saturate(x·scale + offset)          position in [0, 1], the tails included
+    i = ⌊u·(N + 1/2)⌋                       number of the line
+    y = m[i]·clamp(x, low, high) + b[i]     one fused multiply-add in float32
+    y = x where x is NaN, or ±0 and f keeps it
+
+Interpolation is off by h²/8·|f″| in the middle of a segment and exact at the nodes, always to the
+same side. "balanced" nodes lie off the curve by a second difference / 16, that is f″h²/16, which
+splits that error evenly and halves the worst.
+
+`kernels/linear.cuh` is the device half; this one computes the same bits.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy import DType, ErrorReport, all_inputs, as_dtype, error_report, probe_points
+from ..functions import Float64Array, Function, Tail
+from .table import Table
+
+Nodes: TypeAlias = Literal["plain", "balanced"]
+
+MIN_SIZE, MAX_SIZE = 2, 65536
+
+_NAN = float("nan")
+_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
+
+# Elements the NumPy half works on at a time: few enough that its 3.4 MB of work arrays stay in the
+# cache, enough that the cost of calling NumPy, a microsecond a step, does not count.
+CHUNK = 65536
+
+
+def node_positions(lo: float, hi: float, size: int) -> Float64Array:
+    """The abscissae of `size` uniform nodes, computed as `kernels/build.cu` does."""
+    return lo + np.arange(size, dtype=np.float64) * ((hi - lo) / (size - 1))
+
+
+def node_values(function: Function, lo: float, hi: float, size: int, nodes: Nodes) -> Float64Array:
+    """The ordinates of the nodes: f itself, or moved by f″h²/16 to balance the error."""
+    x = node_positions(lo, hi, size)
+    y = function(x)
+    if nodes == "balanced" and size > 2:
+        y[1:-1] -= (y[:-2] - 2 * y[1:-1] + y[2:]) / 16
+    return y
+
+
+def check_layout(lo: float, hi: float, size: int, nodes: Nodes) -> None:
+    """Raise ValueError where these do not describe a table."""
+    if isinstance(size, bool) or int(size) != size or not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"size={size!r}: a table has {MIN_SIZE} to {MAX_SIZE:,} nodes")
+    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
+        raise ValueError(f"domain ({lo}, {hi}): give two finite numbers, the lower one first")
+    if nodes not in get_args(Nodes):
+        raise ValueError(f"nodes={nodes!r}: choose one of {', '.join(get_args(Nodes))}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LinearTable(Table):
+    """Uniform nodes on [lo, hi], linear interpolation between them, straight tails outside.
+
+    `values` are the ordinates of the nodes in float64; `function` names the declaration that they
+    come from, if there is one; `keeps_zero` says that f(±0) = ±0. Make one with
+    `cupylut.tabulate`.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    name: str
+    dtype: DType
+    lo: float
+    hi: float
+    nodes: Nodes
+    values: Float64Array
+    left: Tail
+    right: Tail
+    keeps_zero: bool
+    report: ErrorReport
+
+    @classmethod
+    def build(
+        cls,
+        function: Function,
+        dtype: DType,
+        lo: float,
+        hi: float,
+        size: int,
+        nodes: Nodes = "plain",
+    ) -> Self:
+        """Tabulate a function; raises ValueError where it is not finite on the domain."""
+        check_layout(lo, hi, size, nodes)
+        values = node_values(function, lo, hi, size, nodes)
+        if not np.isfinite(values).all():
+            where = node_positions(lo, hi, size)[~np.isfinite(values)][0]
+            raise ValueError(f"{function.name}({where:g}) is not finite: narrow the domain")
+        values.flags.writeable = False
+        table = cls(
+            name=function.name,
+            dtype=dtype,
+            lo=float(lo),
+            hi=float(hi),
+            nodes=nodes,
+            values=values,
+            left=function.left,
+            right=function.right,
+            keeps_zero=function.keeps_zero,
+            report=_UNMEASURED,
+        )
+        x, even = probe_points(dtype, table.lo, table.hi, size - 1)
+        y = np.empty_like(x)
+        table.evaluate(x, y)
+        object.__setattr__(table, "report", error_report(x, y, function(x), even))
+        return table
+
+    @property
+    def size(self) -> int:
+        """The number of nodes."""
+        return self.values.size
+
+    def __repr__(self) -> str:
+        return (
+            f"LinearTable({self.name}, {self.dtype.name}, {self.size} {self._nodes_word} on "
+            f"[{self.lo:.4g}, {self.hi:.4g}])"
+        )
+
+    @property
+    def _nodes_word(self) -> str:
+        return "nodes" if self.nodes == "plain" else f"{self.nodes} nodes"
+
+    def __reduce__(self) -> Any:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def step(self) -> float:
+        """The distance h between nodes."""
+        return (self.hi - self.lo) / (self.size - 1)
+
+    @property
+    def real(self) -> DType:
+        """The dtype that results are computed in: float64 for float64, else float32."""
+        return np.dtype(np.float64 if self.dtype.itemsize == 8 else np.float32)
+
+    @cached_property
+    def entries(self) -> NDArray[Any]:
+        """The lines, shape (size + 1, 2): slope and intercept of the tails and the segments."""
+        lines = np.empty((self.size + 1, 2), self.real)
+        y, h = self.values, self.step
+        lines[1:-1, 0] = (y[1:] - y[:-1]) / h
+        middle = self.lo + (np.arange(self.size - 1) + 0.5) * h
+        lines[1:-1, 1] = (y[1:] + y[:-1]) / 2 - lines[1:-1, 0].astype(np.float64) * middle
+        lines[0], lines[-1] = self.left, self.right
+        lines.flags.writeable = False
+        return lines
+
+    @cached_property
+    def parameters(self) -> NDArray[Any]:
+        """struct LinearTable of `kernels/linear.cuh`."""
+        real = self.real.type
+        p = np.zeros(1, np.dtype([(n, real) for n in _PARAMETERS], align=True))
+        width = self.size + 0.5
+        p["width"] = width
+        p["scale"] = 1 / (self.step * width)
+        p["offset"] = (1 - self.lo / self.step) / width
+        # A constant tail is slope 0 times x: keep ±inf out of the product.
+        p["low"] = self.lo - self.step if self.left.slope == 0 else -np.inf
+        p["high"] = self.hi + self.step if self.right.slope == 0 else np.inf
+        p["keep"] = 0 if self.keeps_zero else -1
+        return p
+
+    @cached_property
+    def _results(self) -> NDArray[Any]:
+        """For a 16-bit dtype, the result of every bit pattern."""
+        y = all_inputs(self.dtype).astype(np.float32)
+        with np.errstate(all="ignore"):
+            self._run(y, y)
+            return y.astype(self.dtype)
+
+    @cached_property
+    def _lines(self) -> NDArray[np.complex128]:
+        """`entries` as complex numbers: a gather of pairs costs no more than one of floats."""
+        return self.entries.astype(np.float64).view(np.complex128).ravel()
+
+    def _run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        evaluator = _Evaluator(self, self._lines, min(x.size, CHUNK))
+        for i in range(0, x.size, CHUNK):
+            evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
+
+    def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the table's values at x into out; both 1-D, of the table's dtype."""
+        if self.dtype.itemsize == 2:
+            patterns = x.view(np.uint16)
+            for i in range(0, x.size, CHUNK):
+                chunk = slice(i, i + CHUNK)
+                np.take(self._results, patterns[chunk], out=out[chunk], mode="wrap")
+            return
+        with np.errstate(all="ignore"):
+            self._run(x, out)
+
+    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = state.pop("values")
+        del state["report"]
+        return state | {"dtype": self.dtype.name}, values
+
+    @classmethod
+    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+        check_layout(fields["lo"], fields["hi"], values.size, fields["nodes"])
+        values.flags.writeable = False
+        return cls(
+            name=str(fields["name"]),
+            dtype=as_dtype(fields["dtype"]),
+            lo=float(fields["lo"]),
+            hi=float(fields["hi"]),
+            nodes=fields["nodes"],
+            values=values,
+            left=Tail(*fields["left"]),
+            right=Tail(*fields["right"]),
+            keeps_zero=bool(fields["keeps_zero"]),
+            report=ErrorReport(**fields["report"]),
+        )
+
+
+_PARAMETERS = ("scale", "offset", "width", "low", "high", "keep")
+
+
+class _Evaluator:
+    """The steps of the derivation above on one chunk, in NumPy.
+
+    For float32 the kernel's fused multiply-adds are done in float64, where the product of two
+    float32 is exact, and rounded to float32 after the sum. (That is two roundings. They differ
+    from one where the float64 sum lies within 2⁻⁵³ of a float32 tie: about once in 10⁹ results.)
+    For float64 the kernel does not fuse, and neither does this.
+    """
+
+    def __init__(self, table: LinearTable, lines: NDArray[np.complex128], chunk: int) -> None:
+        self.lines = lines
+        self.scale, self.offset, self.width, self.low, self.high, self.keep = (
+            float(value) for value in table.parameters[0]
+        )
+        self.index = np.empty(chunk, np.intp)
+        self.position, self.x = np.empty(chunk), np.empty(chunk)
+        self.rounded = np.empty(chunk, table.real)
+        self.line = np.empty(chunk, np.complex128)
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """out = table(x) for a chunk; x and out may be the same memory."""
+        n = x.size
+        index, position, line = self.index[:n], self.position[:n], self.line[:n]
+        wide, rounded = self.x[:n], self.rounded[:n]
+        wide[...] = x
+        np.abs(x, out=rounded)
+        special = n > 0 and not (rounded.min() > 0 and rounded.max() < np.inf)  # ±0, ±inf or NaN
+
+        np.multiply(wide, self.scale, out=position)
+        position += self.offset
+        rounded[...] = position
+        np.clip(rounded, 0, 1, out=rounded)
+        if special:
+            rounded[np.isnan(rounded)] = 0
+        position[...] = rounded
+        position *= self.width
+        index[...] = position
+        # "wrap" is only the fastest mode: every index is in range.
+        np.take(self.lines, index, out=line, mode="wrap")
+        if special:
+            kept = ~(np.abs(x) > self.keep)
+            values = x[kept]
+            np.clip(wide, self.low, self.high, out=wide)
+        np.multiply(line.real, wide, out=position)
+        position += line.imag
+        out[...] = position
+        if special:
+            out[kept] = values

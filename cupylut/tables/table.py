@@ -1,0 +1,96 @@
+"""Table: what every kind of table has in common."""
+
+import hashlib
+import io
+import json
+import os
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy import DType, ErrorReport
+
+FORMAT = "cupylut table 1"
+
+
+class Table(ABC):
+    """A function made into a table for one dtype; immutable, callable, picklable, savable.
+
+    `table(x)` evaluates it on an array of any library with the rules of `cupylut.gelu`; x must
+    have the table's dtype. `table.report` says how far it is from the function.
+    """
+
+    kind: ClassVar[str]
+
+    name: str
+    dtype: DType
+    report: ErrorReport
+
+    def __call__(self, x: Any, *, out: Any = None) -> Any:
+        """The table's value at every element of x; see `cupylut.gelu` for the rules."""
+        from ..ops import apply  # the array side stands above the design side
+
+        return apply(self, x, out)
+
+    @abstractmethod
+    def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the values at x into out: the NumPy half, on 1-D arrays of the table's dtype.
+
+        The two may be the same memory. Bit for bit what the kernel of the same name computes.
+        """
+
+    @property
+    @abstractmethod
+    def entries(self) -> NDArray[Any]:
+        """What the kernel keeps in shared memory, one row an entry."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> NDArray[Any]:
+        """The struct, an array of one element, that the kernel takes by value."""
+
+    @abstractmethod
+    def _state(self) -> tuple[dict[str, Any], NDArray[np.float64]]:
+        """What `_restore` needs: JSON-able fields, and the values."""
+
+    @classmethod
+    @abstractmethod
+    def _restore(cls, fields: dict[str, Any], values: NDArray[np.float64]) -> Self:
+        """The inverse of `_state`; raises ValueError where the fields do not fit together."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the table to a file that `cupylut.load` reads back bit for bit."""
+        fields, values = self._state()
+        fields |= {"format": FORMAT, "kind": self.kind, "report": asdict(self.report)}
+        header = json.dumps(fields, sort_keys=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, header=header, values=values, sha256=_digest(header, values))
+        with open(path, "wb") as file:
+            file.write(buffer.getvalue())
+
+
+def _digest(header: str, values: NDArray[np.float64]) -> str:
+    return hashlib.sha256(header.encode() + values.astype("<f8").tobytes()).hexdigest()
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    """The fields and values of a table file, checked against its digest."""
+    with open(path, "rb") as file:
+        content = file.read()
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            header, values = str(archive["header"]), archive["values"]
+            digest = str(archive["sha256"])
+        fields = json.loads(header)
+        if fields["format"] != FORMAT:
+            raise ValueError(f"its format is {fields['format']!r}, this version reads {FORMAT!r}")
+        if values.dtype != np.float64 or digest != _digest(header, values):
+            raise ValueError("its content does not match its checksum")
+    except Exception as error:
+        raise ValueError(
+            f"{os.fspath(path)!r} is not an intact table file ({error}); write one with table.save"
+        ) from error
+    return fields, values

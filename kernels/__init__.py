@@ -1,0 +1,12 @@
+"""The CUDA sources.
+
+==================  ===============================================================================
+``elementwise.cu``  out = table(x) over an array: table into shared memory, 16-byte vectors
+``build.cu``        the nodes of a function, computed on the device, and the lines between them
+``linear.cuh``      one lookup in a linear table; its Python half is ``cupylut/tables/linear.py``
+``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
+==================  ===============================================================================
+
+``cupylut/device.py`` compiles them through ``cupy.RawModule``; the tests also compile them as C++
+and run them on the CPU. They include nothing but each other.
+"""

@@ -1,0 +1,94 @@
+// y = table(x) over an array.
+//
+// Compiled once per storage type and kind of table:
+//   SCALAR  float, double, Float16 or BFloat16: what x and y hold
+//   TABLE   the lookup, such as LinearTable<float>; it computes in TABLE::Real
+//
+// Every block copies the table into shared memory, then strides over the array. Each thread reads
+// its first vector before the copy and the barrier, so that the two latencies overlap. Arrays are
+// read and written 16 bytes at a time between a head and a tail of single elements; where x and y
+// are misaligned differently, every element is single.
+//
+// Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap.
+#include "linear.cuh"
+
+using Real = TABLE::Real;
+using Entry = TABLE::Entry;
+
+constexpr int VECTOR_BYTES = 16;
+constexpr int LANES = VECTOR_BYTES / sizeof(SCALAR);
+
+struct alignas(VECTOR_BYTES) Vector {
+    SCALAR lane[LANES];
+};
+
+__device__ __forceinline__ SCALAR evaluate(const TABLE& table, const Entry* entries, SCALAR x) {
+    SCALAR y;
+    narrow(table(widen(x), entries), y);
+    return y;
+}
+
+__device__ __forceinline__ Vector evaluate(const TABLE& table, const Entry* entries, Vector x) {
+    Vector y;
+#pragma unroll
+    for (int i = 0; i < LANES; ++i) y.lane[i] = evaluate(table, entries, x.lane[i]);
+    return y;
+}
+
+// How an array splits: single elements [0, head), vectors, single elements [tail, count).
+struct Split {
+    long long head, vectors, tail;
+};
+
+__device__ __forceinline__ Split split(const SCALAR* x, const SCALAR* y, long long count) {
+    const auto misalignment = reinterpret_cast<unsigned long long>(x) % VECTOR_BYTES;
+    if (misalignment != reinterpret_cast<unsigned long long>(y) % VECTOR_BYTES) {
+        return {count, 0, count};
+    }
+    const long long to_boundary = (VECTOR_BYTES - misalignment) % VECTOR_BYTES / sizeof(SCALAR);
+    const long long head = to_boundary < count ? to_boundary : count;
+    const long long vectors = (count - head) / LANES;
+    return {head, vectors, head + vectors * LANES};
+}
+
+template <typename Prepare>
+__device__ __forceinline__ void run(
+    const SCALAR* x, SCALAR* y, long long count, const TABLE& table, Prepare prepare) {
+    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
+    const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const Split parts = split(x, y, count);
+    const Vector* source = reinterpret_cast<const Vector*>(x + parts.head);
+    Vector* target = reinterpret_cast<Vector*>(y + parts.head);
+
+    long long i = thread;
+    Vector next;
+    if (i < parts.vectors) next = source[i];
+    const Entry* entries = prepare();
+    while (i < parts.vectors) {
+        const Vector current = next;
+        const long long following = i + stride;
+        if (following < parts.vectors) next = source[following];
+        target[i] = evaluate(table, entries, current);
+        i = following;
+    }
+    for (i = thread; i < parts.head; i += stride) y[i] = evaluate(table, entries, x[i]);
+    for (i = parts.tail + thread; i < count; i += stride) y[i] = evaluate(table, entries, x[i]);
+}
+
+// The table in shared memory: launch with length * sizeof(Entry) bytes of it.
+extern "C" __global__ void elementwise(
+    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int length, TABLE table) {
+    extern __shared__ __align__(16) unsigned char shared[];
+    Entry* resident = reinterpret_cast<Entry*>(shared);
+    run(x, y, count, table, [=] {
+        for (int i = threadIdx.x; i < length; i += blockDim.x) resident[i] = entries[i];
+        __syncthreads();
+        return static_cast<const Entry*>(resident);
+    });
+}
+
+// The table in global memory, behind the first-level cache: for tables that do not fit.
+extern "C" __global__ void elementwise_uncached(
+    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int, TABLE table) {
+    run(x, y, count, table, [=] { return entries; });
+}

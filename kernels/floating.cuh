@@ -1,0 +1,107 @@
+// Floating-point arithmetic with one meaning everywhere, and the 16-bit types.
+//
+// CuPy appends -ftz=true to the options of every module that it compiles, and the last such option
+// wins: float operators, comparisons and even intrinsics such as __fmaf_rn would then flush
+// subnormals to zero. So every float operation of the kernels is spelled out in PTX, which says
+// itself how it rounds. Double precision knows no flushing and uses plain operators; contraction
+// is off (--fmad=false), so that they round after every step, as NumPy does.
+//
+// Compiled as C++ (the tests run the kernels on the CPU), the same names come from host.h.
+#pragma once
+
+#ifndef __CUDACC__
+#include "host.h"
+#else
+
+// a·b + c, rounded once.
+__device__ __forceinline__ float multiply_add(float a, float b, float c) {
+    float r;
+    asm("fma.rn.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+
+// The same, rounded towards −∞.
+__device__ __forceinline__ float multiply_add_down(float a, float b, float c) {
+    float r;
+    asm("fma.rm.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+
+// The same, rounded to nearest and clamped to [0, 1]; 0 for NaN.
+__device__ __forceinline__ float multiply_add_saturated(float a, float b, float c) {
+    float r;
+    asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+
+// The other operand where one is NaN.
+__device__ __forceinline__ float minimum(float a, float b) {
+    float r;
+    asm("min.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
+__device__ __forceinline__ float maximum(float a, float b) {
+    float r;
+    asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
+// |x| > bound ? y : x; so x where it is NaN.
+__device__ __forceinline__ float where_exceeds(float x, float bound, float y) {
+    float r;
+    asm("{ .reg .pred p; .reg .f32 a;"
+        " abs.f32 a, %1; setp.gt.f32 p, a, %2; selp.f32 %0, %3, %1, p; }"
+        : "=f"(r) : "f"(x), "f"(bound), "f"(y));
+    return r;
+}
+
+__device__ __forceinline__ double add_down(double a, double b) { return __dadd_rd(a, b); }
+__device__ __forceinline__ unsigned low_word(float x) { return __float_as_uint(x); }
+__device__ __forceinline__ unsigned low_word(double x) { return __double2loint(x); }
+
+struct Float16 { unsigned short bits; };
+struct BFloat16 { unsigned short bits; };
+
+__device__ __forceinline__ float widen(Float16 x) {
+    float r;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(x.bits));
+    return r;
+}
+
+__device__ __forceinline__ float widen(BFloat16 x) { return __uint_as_float(unsigned(x.bits) << 16); }
+
+__device__ __forceinline__ void narrow(float x, Float16& r) {
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r.bits) : "f"(x));
+}
+
+__device__ __forceinline__ void narrow(float x, BFloat16& r) {
+#if __CUDA_ARCH__ >= 800
+    asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r.bits) : "f"(x));
+#else  // no such instruction: round to nearest even on the bits; NaN stays NaN
+    const unsigned bits = __float_as_uint(x);
+    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
+    r.bits = nan ? 0x7fff : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+#endif
+}
+
+#endif  // __CUDACC__
+
+// What the types have in common, whichever compiler it is.
+__device__ __forceinline__ double multiply_add(double a, double b, double c) { return a * b + c; }
+
+__device__ __forceinline__ double minimum(double a, double b) { return fmin(a, b); }
+__device__ __forceinline__ double maximum(double a, double b) { return fmax(a, b); }
+
+__device__ __forceinline__ double multiply_add_saturated(double a, double b, double c) {
+    return minimum(maximum(a * b + c, 0.0), 1.0);
+}
+
+__device__ __forceinline__ double where_exceeds(double x, double bound, double y) {
+    return fabs(x) > bound ? y : x;
+}
+
+__device__ __forceinline__ float widen(float x) { return x; }
+__device__ __forceinline__ double widen(double x) { return x; }
+__device__ __forceinline__ void narrow(float x, float& r) { r = x; }
+__device__ __forceinline__ void narrow(double x, double& r) { r = x; }
