@@ -104,7 +104,8 @@ def error_report(x: NDArray[Any], y: NDArray[Any], exact: Float64Array, even: in
         error = np.abs(y.astype(np.float64) - exact)
     # The exact value may round to an infinity of the dtype: then the infinity is right.
     error[(y.astype(np.float64) == exact.astype(y.dtype).astype(np.float64)) & np.isinf(error)] = 0
-    in_ulp = error / ulp(exact, y.dtype)
+    with np.errstate(over="ignore"):
+        in_ulp = error / ulp(exact, y.dtype)
     worst, worst_ulp = int(np.argmax(error)), int(np.argmax(in_ulp))
     return ErrorReport(
         max_abs=float(error[worst]),

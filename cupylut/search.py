@@ -152,12 +152,16 @@ class _WorstCase:
         return max(self.interpolation(lo, hi), float(left.max()), float(right.max()))
 
     def narrowest(self, e: float) -> tuple[float, float]:
-        """The narrowest domain whose clipping error is at most e on either side."""
+        """The narrowest domain whose clipping error is at most e on either side.
+
+        Where the tails alone are within e, the ends come out crossed, and every domain between
+        them will do: then they are swapped.
+        """
         beyond = int(np.searchsorted(self.left_sup, e, side="right"))
         lo = self._crossing(lambda x: float(self.clipping(x)[0]) - e, beyond - 1)
         within = self.grid.size - int(np.searchsorted(self.right_sup[::-1], e, side="right"))
         hi = self._crossing(lambda x: float(self.clipping(x)[1]) - e, within - 1)
-        return lo, hi
+        return min(lo, hi), max(lo, hi)
 
     def _crossing(self, gap: Callable[[float], float], i: int) -> float:
         """Where the gap is 0 between grid points i and i + 1; the nearer end of the grid else."""
@@ -170,19 +174,15 @@ class _WorstCase:
         from scipy.optimize import brentq
 
         def excess(log_e: float) -> float:
-            lo, hi = self.narrowest(np.exp(log_e))
-            if lo >= hi:  # so large an error that no domain is needed
-                return -1.0
-            return float(np.log(self.interpolation(lo, hi))) - log_e
+            inside = self.interpolation(*self.narrowest(np.exp(log_e)))
+            return float(np.log(max(inside, 1e-300))) - log_e
 
-        log_e, largest = np.log(_SMALLEST), np.log(max(self.left_sup[-1], self.right_sup[0]))
-        if largest > log_e and excess(log_e) > 0:
+        log_e = np.log(_SMALLEST)
+        largest = np.log(max(self.left_sup[-1], self.right_sup[0], _SMALLEST))
+        if excess(log_e) > 0 > excess(largest):
             log_e = brentq(excess, log_e, largest, xtol=1e-4)
         lo, hi = self.narrowest(np.exp(log_e))
-        while lo >= hi:  # a table of few nodes, whose error exceeds that of the tails alone
-            log_e -= 0.01
-            lo, hi = self.narrowest(np.exp(log_e))
-        return lo, hi
+        return (lo, hi) if lo < hi else (lo - _SMALLEST, hi + _SMALLEST)
 
 
 class _Mean:

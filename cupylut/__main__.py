@@ -1,0 +1,5 @@
+"""`python -m cupylut`."""
+
+from .cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,150 @@
+"""The command line: `python -m cupylut demo` and `python -m cupylut bench`."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import numpy as np
+
+from .experiments import demo, speed
+from .tables.linear import check_layout
+
+T = TypeVar("T")
+
+_EXTRAS = {"tqdm": "progress bar", "matplotlib": "picture"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, and leaves the usage to --help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help says more)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status."""
+    parser = _Parser(prog="python -m cupylut", description="Activation functions by lookup table.")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    command = commands.add_parser("demo", help="redo the paper's Table 1 on this machine")
+    command.add_argument(
+        "--input",
+        type=_inputs,
+        metavar="FILE.npy",
+        help="inputs of your model instead of the ones that come with the library",
+    )
+    command.add_argument(
+        "--plot",
+        type=_png,
+        default=Path("cupylut-demo.png"),
+        metavar="FILE.png",
+        help="where to draw the errors (default: %(default)s)",
+    )
+    command.add_argument(
+        "--size", type=_size, default=1024, help="nodes of a table (default: %(default)s)"
+    )
+    command.set_defaults(run=_demo)
+
+    command = commands.add_parser("bench", help="time linear tables against SciPy on NumPy arrays")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    command.set_defaults(run=_bench)
+
+    parsed = parser.parse_args(arguments)
+    status: int = parsed.run(parsed)
+    return status
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    inputs = arguments.input or demo.default_inputs()
+    comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.PAPER)]
+    print(demo.report(comparisons, inputs))
+    if find_spec("matplotlib"):
+        try:
+            demo.draw(arguments.plot, comparisons, inputs)
+        except OSError as error:
+            _say(f"No picture, as {arguments.plot} cannot be written: {error.strerror}. Try --plot")
+        else:
+            print(f"Picture: {arguments.plot.resolve()}")
+    lacking = [name for module, name in _EXTRAS.items() if not find_spec(module)]
+    if lacking:
+        _say(f"No {' and no '.join(lacking)}: pip install 'cupylut[plot]'")
+    return 0
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    results = [speed.measure(*case) for case in _progress(speed.CASES)]
+    print(speed.report(results))
+    if arguments.json:
+        try:
+            arguments.json.write_text(speed.as_json(results), encoding="utf-8")
+        except OSError as error:
+            _say(f"{arguments.json} cannot be written: {error.strerror}. Try another --json")
+            return 2
+        print(f"Figures: {arguments.json.resolve()}")
+    return 0
+
+
+def _progress(items: Iterable[T]) -> Iterable[T]:
+    """The items, with a bar on a terminal while they are worked on."""
+    if not find_spec("tqdm"):
+        return items
+    from tqdm import tqdm
+
+    bar: Iterable[T] = tqdm(items, leave=False, disable=None)
+    return bar
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _inputs(path: str) -> demo.Inputs:
+    """The finite numbers of a .npy file."""
+    try:
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"{path!r} cannot be read ({error.strerror or error}); give a .npy file"
+        ) from error
+    except Exception as error:  # whatever the reader makes of bytes that are something else
+        raise argparse.ArgumentTypeError(
+            f"{path!r} is no intact .npy file of numbers (objects are not read); "
+            "write one with numpy.save"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise argparse.ArgumentTypeError(
+            f"{path!r} is an archive; save one of its arrays with numpy.save and give that"
+        )
+    if array.dtype.kind not in "iuf":
+        raise argparse.ArgumentTypeError(
+            f"{path!r} holds {array.dtype}, not real numbers; convert it with .astype('float32')"
+        )
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32).ravel()
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise argparse.ArgumentTypeError(
+            f"{path!r} holds no finite number (shape {array.shape}); give an array that has some"
+        )
+    dropped = values.size - finite.size
+    note = f" ({dropped:,} not finite left out)" if dropped else ""
+    return demo.Inputs(f"{finite.size:,} values of {path}{note}", finite)
+
+
+def _png(path: str) -> Path:
+    if not path.lower().endswith(".png"):
+        raise argparse.ArgumentTypeError(f"{path!r} is no picture; give a name that ends in .png")
+    return Path(path)
+
+
+def _size(text: str) -> int:
+    try:
+        size = int(text)
+        check_layout(0.0, 1.0, size, "plain")
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return size

@@ -1,0 +1,106 @@
+"""The CUDA kernels compiled as C++ and run on the CPU, one thread a CUDA thread.
+
+`Program` builds `elementwise.cpp` or `build.cpp` around the sources in kernels/ (or a changed copy
+of them) and runs it in a process of its own, plain or under a sanitizer.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from cupylut import device
+from cupylut.tables import LinearTable, Table
+
+HERE = Path(__file__).parent
+KERNELS = HERE.parents[1] / "kernels"
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+
+FLAGS = (
+    "-std=c++20 -O1 -g -pthread -ffp-contract=off -frounding-math -Wall -Wextra -Werror "
+    "-Wno-unknown-pragmas -Wno-maybe-uninitialized"
+).split()
+
+SANITIZERS = ("address", "undefined", "thread")
+
+
+class HostError(AssertionError):
+    """A program that ended with an error, such as a sanitizer's finding."""
+
+
+@lru_cache(maxsize=None)
+def _folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="cupylut-host-")
+
+
+@lru_cache(maxsize=None)
+def build(
+    name: str, defines: tuple[tuple[str, str], ...], sanitizer: str | None, kernels: Path
+) -> Path:
+    """Compile tests/host_cuda/<name>.cpp with these macros."""
+    folder = Path(tempfile.mkdtemp(dir=_folder().name))
+    source = folder / f"{name}.cpp"
+    text = (HERE / f"{name}.cpp").read_text(encoding="utf-8")
+    source.write_text(device.define(text, dict(defines)), encoding="utf-8")
+    flags = [*FLAGS, f"-I{kernels}", f"-I{HERE}", "-x", "c++"]
+    if sanitizer:
+        flags += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    program = folder / name
+    command = [COMPILER, *flags, str(source), "-o", str(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return program
+
+
+def _run(program: Path, arguments: list[object], stdin: bytes) -> bytes:
+    command = [str(program), *map(str, arguments)]
+    done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
+    if done.returncode == 3:
+        raise HostError("memory beside the arrays was written")
+    if done.returncode != 0:
+        raise HostError(f"exit status {done.returncode}: {done.stderr.decode()[:2000]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Program:
+    """How to build: with a sanitizer or not, from which kernels."""
+
+    sanitizer: str | None = None
+    kernels: Path = KERNELS
+
+    def elementwise(
+        self,
+        table: Table,
+        x: np.ndarray,
+        *,
+        grid: int = 3,
+        block: int = 64,
+        x_offset: int = 0,
+        y_offset: int | None = 0,
+        uncached: bool = False,
+    ) -> np.ndarray:
+        """table(x) by kernels/elementwise.cu; y_offset None works in place."""
+        defines = tuple(device.elementwise_defines(table).items())
+        program = build("elementwise", defines, self.sanitizer, self.kernels)
+        y_place = -1 if y_offset is None else y_offset
+        arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
+        stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
+        return np.frombuffer(_run(program, arguments, stdin), x.dtype)
+
+    def build(self, table: LinearTable) -> tuple[np.ndarray, np.ndarray]:
+        """Node values and lines by kernels/build.cu."""
+        defines = tuple(device.build_defines(table.name).items())
+        program = build("build", defines, self.sanitizer, self.kernels)
+        balanced = int(table.nodes == "balanced")
+        arguments = [
+            table.size, f"{table.lo:.17g}", f"{table.step:.17g}", balanced, table.real.itemsize
+        ]  # fmt: skip
+        tails = np.array([table.left, table.right], np.float64)
+        out = _run(program, arguments, tails.tobytes())
+        values = np.frombuffer(out[: table.size * 8])
+        return values, np.frombuffer(out[table.size * 8 :], table.real).reshape(-1, 2)

@@ -1,0 +1,182 @@
+// The kernels as C++: CUDA's words, and the operations of kernels/floating.cuh.
+//
+// Every CUDA thread is a std::thread, the barrier a std::barrier; blocks run one after the other.
+// So the sanitizers see the kernels as they are: ThreadSanitizer a missing barrier, AddressSanitizer
+// an index out of bounds (of shared memory too: what a launch did not ask for is poisoned).
+#pragma once
+
+#include <barrier>
+#include <cfenv>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__
+#define __forceinline__ inline
+#define __align__(n) __attribute__((aligned(n)))
+
+struct Dim {
+    unsigned x;
+};
+inline thread_local Dim threadIdx, blockIdx;
+inline Dim blockDim, gridDim;
+
+inline constexpr std::size_t SHARED_BYTES = 232448;  // the most that any GPU so far gives a block
+alignas(16) inline unsigned char shared[SHARED_BYTES];
+
+inline std::barrier<>* block_barrier;
+inline void __syncthreads() { block_barrier->arrive_and_wait(); }
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+inline constexpr std::size_t GUARD_BYTES = 0;  // AddressSanitizer has its own
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size)
+#define ASAN_UNPOISON_MEMORY_REGION(address, size)
+inline constexpr std::size_t GUARD_BYTES = 256;
+#endif
+
+// kernel<<<grid, block, shared_bytes>>>(arguments...)
+template <typename Kernel, typename... Arguments>
+void launch(Kernel kernel, unsigned grid, unsigned block, std::size_t shared_bytes,
+            Arguments... arguments) {
+    if (shared_bytes > SHARED_BYTES) std::abort();
+    gridDim = {grid};
+    blockDim = {block};
+    ASAN_POISON_MEMORY_REGION(shared + shared_bytes, SHARED_BYTES - shared_bytes);
+    for (unsigned b = 0; b < grid; ++b) {
+        std::memset(shared, 0xff, shared_bytes);  // NaN to whoever reads before it is written
+        std::barrier<> barrier(block);
+        block_barrier = &barrier;
+        std::vector<std::jthread> threads;
+        for (unsigned t = 0; t < block; ++t) {
+            threads.emplace_back([=] {
+                blockIdx = {b};
+                threadIdx = {t};
+                kernel(arguments...);
+            });
+        }
+    }
+    ASAN_UNPOISON_MEMORY_REGION(shared, SHARED_BYTES);
+}
+
+// An array that starts `offset` elements behind a 16-byte boundary, with guards around it.
+template <typename T>
+class Buffer {
+    std::size_t before_, bytes_;
+    std::unique_ptr<unsigned char[]> memory_;
+
+public:
+    Buffer(std::size_t count, std::size_t offset)
+        : before_(offset * sizeof(T)), bytes_(count * sizeof(T)),
+          memory_(new unsigned char[before_ + bytes_ + GUARD_BYTES]) {
+        std::memset(memory_.get(), 0xa5, before_ + bytes_ + GUARD_BYTES);
+    }
+    T* data() { return reinterpret_cast<T*>(memory_.get() + before_); }
+    std::size_t bytes() const { return bytes_; }
+    bool guards_intact() const {
+        for (std::size_t i = 0; i < before_ + bytes_ + GUARD_BYTES; ++i) {
+            const bool inside = before_ <= i && i < before_ + bytes_;
+            if (!inside && memory_[i] != 0xa5) return false;
+        }
+        return true;
+    }
+};
+
+inline void receive(void* target, std::size_t bytes) {
+    if (std::fread(target, 1, bytes, stdin) != bytes) {
+        std::fputs("standard input ended early\n", stderr);
+        std::exit(2);
+    }
+}
+
+inline void send(const void* source, std::size_t bytes) { std::fwrite(source, 1, bytes, stdout); }
+
+// --- the operations of kernels/floating.cuh ---
+
+// The result of an operation rounded towards −∞; volatile keeps it between the two calls.
+template <typename Operation>
+auto rounded_down(Operation operation) {
+    std::fesetround(FE_DOWNWARD);
+    volatile auto result = operation();
+    std::fesetround(FE_TONEAREST);
+    return result;
+}
+
+inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
+
+inline float multiply_add_down(float a, float b, float c) {
+    volatile float x = a, y = b, z = c;
+    return rounded_down([&] { return std::fma(float(x), float(y), float(z)); });
+}
+
+inline float minimum(float a, float b) { return std::fmin(a, b); }
+inline float maximum(float a, float b) { return std::fmax(a, b); }
+
+inline float multiply_add_saturated(float a, float b, float c) {
+    return minimum(maximum(multiply_add(a, b, c), 0.0f), 1.0f);
+}
+
+inline float where_exceeds(float x, float bound, float y) { return std::fabs(x) > bound ? y : x; }
+
+inline double add_down(double a, double b) {
+    volatile double x = a, y = b;
+    return rounded_down([&] { return x + y; });
+}
+
+template <typename To, typename From>
+To bits_as(From x) {
+    static_assert(sizeof(To) == sizeof(From));
+    To result;
+    std::memcpy(&result, &x, sizeof result);
+    return result;
+}
+
+inline unsigned low_word(float x) { return bits_as<std::uint32_t>(x); }
+inline unsigned low_word(double x) { return unsigned(bits_as<std::uint64_t>(x)); }
+
+struct Float16 {
+    unsigned short bits;
+};
+struct BFloat16 {
+    unsigned short bits;
+};
+
+inline float widen(Float16 x) {
+    const int exponent = x.bits >> 10 & 31, mantissa = x.bits & 1023;
+    float r = std::ldexp(float(exponent ? 1024 + mantissa : mantissa), (exponent ? exponent : 1) - 25);
+    if (exponent == 31) {
+        r = mantissa ? std::numeric_limits<float>::quiet_NaN()
+                     : std::numeric_limits<float>::infinity();
+    }
+    return x.bits >> 15 ? -r : r;
+}
+
+inline float widen(BFloat16 x) { return bits_as<float>(std::uint32_t(x.bits) << 16); }
+
+inline void narrow(float x, Float16& r) {
+    const unsigned sign = std::signbit(x) ? 0x8000 : 0;
+    const float a = std::fabs(x);
+    if (std::isnan(x)) {
+        r.bits = 0x7fff;
+    } else if (a >= 65520) {
+        r.bits = sign | 0x7c00;
+    } else {
+        const int exponent = a < 0x1p-14f ? -14 : std::ilogb(a);
+        const int significand = int(std::nearbyint(std::ldexp(a, 10 - exponent)));  // ties to even
+        r.bits = sign | (((exponent + 14) << 10) + significand);
+    }
+}
+
+inline void narrow(float x, BFloat16& r) {
+    const auto bits = bits_as<std::uint32_t>(x);
+    r.bits = std::isnan(x) ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}

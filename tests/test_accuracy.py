@@ -1,0 +1,69 @@
+"""accuracy.py: ulp against the neighbours that the dtype really has, and the report's figures."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cupylut import accuracy
+from cupylut.accuracy import DTYPES, all_inputs, as_dtype, ulp
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_ulp_is_the_gap_to_the_next_pattern(dtype) -> None:
+    patterns = np.arange(0, 0x7C00 if dtype is np.float16 else 0x7F80, dtype=np.uint16)
+    values = patterns.view(dtype).astype(np.float64)
+    np.testing.assert_array_equal(ulp(values[:-1], dtype), np.diff(values))
+    np.testing.assert_array_equal(ulp(-values[:-1], dtype), np.diff(values))
+    assert ulp(1e300, dtype) == ulp(values[-1], dtype)
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_ulp_is_numpy_spacing(x: float) -> None:
+    assert ulp(x, np.float32) == abs(float(np.spacing(np.float32(abs(x)))))
+    assert ulp(x, np.float64) == np.spacing(abs(x))
+
+
+def test_as_dtype() -> None:
+    assert as_dtype("bfloat16") == ml_dtypes.bfloat16
+    assert as_dtype(">f4") == np.float32
+    for bad in ("int32", "complex64", object, "nonsense", np.longdouble):
+        with pytest.raises(ValueError, match="float16, bfloat16, float32, float64"):
+            as_dtype(bad)
+
+
+def test_report() -> None:
+    x = np.array([1.0, 2.0, 4.0], np.float16)
+    exact = np.array([1.0, 2.0, 4.0])
+    y = (exact + [0, 2.0**-9, 2.0**-8]).astype(np.float16)
+    report = accuracy.error_report(x, y, exact, even=2)
+    assert (report.max_abs, report.max_abs_at) == (2.0**-8, 4.0)
+    assert (report.max_ulp, report.max_ulp_at) == (1.0, 2.0)
+    assert report.mean_abs == 2.0**-10
+    assert report.rms == pytest.approx(2.0**-9 / np.sqrt(2))
+    assert report.points == 3
+    assert "over 3 points" in str(report)
+
+
+def test_report_on_overflow() -> None:
+    x = np.array([6e4, 6.5e4], np.float16)
+    exact = np.array([1e6, 65504.0])  # the first rounds to infinity, the second must not
+    report = accuracy.error_report(x, np.array([np.inf, np.inf], np.float16), exact, even=1)
+    assert (report.max_abs, report.max_abs_at) == (np.inf, float(x[1]))
+    assert report.mean_abs == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_probe_points_fill_the_domain_and_crowd_its_ends(dtype) -> None:
+    x, even = accuracy.probe_points(dtype, -3.0, 5.0, 100)
+    assert x.dtype == dtype
+    wide = x.astype(np.float64)
+    assert np.isfinite(wide).all()
+    counts, _ = np.histogram(wide[:even], bins=64, range=(-3, 5))
+    if dtype.itemsize > 2:
+        assert counts.min() > 0.99 * even / 64
+        gaps = np.sort(wide[wide > 5] - 5)
+        assert gaps[0] <= 4 * ulp(5.0, dtype)
+    else:
+        assert set(all_inputs(dtype)[: 0x7C00].view(np.uint16)) <= set(x.view(np.uint16))

@@ -1,0 +1,101 @@
+"""functions.py: references, derivatives, tails and symmetry against mpmath."""
+
+import pickle
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cupylut import FUNCTIONS
+from cupylut.functions import IDENTITY, Function, Tail, as_function
+
+mp = mpmath.mp.clone()
+mp.dps = 40
+
+EXACT = {
+    "gelu": lambda x: x * mp.erfc(-x / mp.sqrt(2)) / 2,
+    "gelu_tanh": lambda x: x / (1 + mp.exp(-2 * mp.sqrt(2 / mp.pi) * (x + x**3 * 44715 / 10**6))),
+    "silu": lambda x: x / (1 + mp.exp(-x)),
+    "quick_gelu": lambda x: x / (1 + mp.exp(-x * 1702 / 1000)),
+    "mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(x))),
+    "softplus": lambda x: mp.log1p(mp.exp(x)),
+    "sigmoid": lambda x: 1 / (1 + mp.exp(-x)),
+    "tanh": mp.tanh,
+}
+
+POINTS = [*np.linspace(-36, 12, 193), -700.0, -100.0, -1e-3, 1e-3, -1e-300, 1e-300, 30.0, 1e4]
+
+every_function = pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+
+
+@every_function
+def test_reference_has_relative_accuracy_also_in_the_negative_tail(f: Function) -> None:
+    for x in POINTS:
+        exact = EXACT[f.name](mp.mpf(x))
+        if abs(exact) < np.finfo(float).tiny:
+            continue
+        # Rounding the argument of exp costs |log f| half ulp: inherent in a float64 expression.
+        bound = (8 + 4 * abs(mp.log(abs(exact)))) * 2.0**-53
+        assert abs(mp.mpf(float(f(x))) / exact - 1) <= bound, x
+
+
+@every_function
+def test_derivative(f: Function) -> None:
+    assert f.derivative is not None
+    for x in np.linspace(-12, 12, 97):
+        exact = mp.diff(EXACT[f.name], mp.mpf(float(x)))
+        assert abs(mp.mpf(float(f.derivative(np.float64(x)))) - exact) < 1e-14, x
+
+
+@every_function
+def test_tails_are_the_limits(f: Function) -> None:
+    far = np.array([-800.0, 800.0])
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(f(far), [f.left(-800.0), f.right(800.0)])
+    limits = f([-np.inf, np.inf])
+    np.testing.assert_array_equal(limits, [f.left(-np.inf), f.right(np.inf)])
+    assert np.signbit(limits[0]) == np.signbit(f(-800.0))
+    assert np.isnan(f(np.nan))
+
+
+@every_function
+def test_symmetry(f: Function) -> None:
+    x = np.linspace(0.01, 20, 301)
+    sums = {"gate": f(x) - f(-x) - x, "odd": f(x) + f(-x), "complement": f(x) + f(-x) - 1}
+    if f.symmetry == "none":
+        assert all(np.abs(s).max() > 1e-3 for s in sums.values())
+    else:
+        np.testing.assert_allclose(sums[f.symmetry], 0, atol=4e-15)
+
+
+@every_function
+def test_pickles(f: Function) -> None:
+    assert pickle.loads(pickle.dumps(f)) == f
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_line_tail(x: float) -> None:
+    assert Tail(0.0, 3.0)(x) == 3
+    assert IDENTITY(x) == x
+    assert Tail(0.0, 3.0)(np.inf) == 3
+
+
+def test_unknown_names_suggest_a_known_one() -> None:
+    with pytest.raises(ValueError, match="did you mean 'gelu'"):
+        as_function("gleu")
+
+
+def test_a_callable_needs_tails() -> None:
+    f = as_function(np.arctan, left=-np.pi / 2, right=np.pi / 2)
+    assert (f.name, f.left.slope, f(np.inf)) == ("arctan", 0.0, np.pi / 2)
+    with pytest.raises(ValueError, match="both tails"):
+        as_function(np.arctan, left=0.0)
+    for tail in ("flat", np.nan, np.inf):
+        with pytest.raises(ValueError, match="not a tail"):
+            as_function(np.arctan, left=tail, right=0.0)
+    with pytest.raises(ValueError, match="brings its own tails"):
+        as_function("gelu", left=0.0)
+    with pytest.raises(TypeError, match="a name or a callable"):
+        as_function(3)

@@ -1,0 +1,153 @@
+"""tabulate.py and tables/: choices, errors, and files."""
+
+import copy
+import io
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+import cupylut
+from cupylut import FUNCTIONS, load, tabulate
+from cupylut.tables import table as table_file
+
+
+@pytest.fixture(scope="module")
+def table() -> cupylut.Table:
+    return tabulate("gelu", size=64)
+
+
+def test_defaults() -> None:
+    table = tabulate("gelu")
+    assert (table.dtype, table.size, table.nodes) == (np.float32, 1024, "plain")
+    assert repr(table) == "LinearTable(gelu, float32, 1024 nodes on [-4.637, 4.637])"
+
+
+def test_a_domain_and_a_declaration() -> None:
+    table = tabulate(FUNCTIONS["silu"], "bfloat16", size=100, domain=(-2, 3), nodes="balanced")
+    assert (table.lo, table.hi, table.size, table.nodes) == (-2.0, 3.0, 100, "balanced")
+    assert table.dtype.name == "bfloat16"
+
+
+def test_a_function_of_the_user() -> None:
+    table = tabulate(np.arctan, "float64", domain=(-50, 50), left=-np.pi / 2, right=np.pi / 2)
+    x = np.linspace(-60, 60, 999)
+    np.testing.assert_allclose(table(x), np.arctan(x), atol=0.021)
+    np.testing.assert_array_equal(table(np.float64([np.inf, -np.inf, -0.0])), [np.pi / 2, -np.pi / 2, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"function": "silly"}, ValueError, "unknown function 'silly'"),
+        ({"dtype": "int8"}, ValueError, "no tables for dtype"),
+        ({"kind": "cubic"}, ValueError, "choose one of linear"),
+        ({"size": 1}, ValueError, "2 to 65,536 nodes"),
+        ({"size": True}, ValueError, "2 to 65,536 nodes"),
+        ({"domain": (3.0, -3.0)}, ValueError, "lower one first"),
+        ({"domain": (-np.inf, 3.0)}, ValueError, "finite"),
+        ({"domain": "best"}, ValueError, '"optimal"'),
+        ({"nodes": "random"}, ValueError, "plain, balanced"),
+        ({"function": np.tanh}, ValueError, "both tails"),
+        (
+            {"function": np.sqrt, "left": 0.0, "right": "identity", "domain": (-1.0, 1.0)},
+            ValueError,
+            r"sqrt\(-1\) is not finite",
+        ),
+    ],
+)
+def test_bad_input(arguments: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        tabulate(**{"function": "gelu"} | arguments)
+
+
+def test_dtypes_must_match(table: cupylut.Table) -> None:
+    with pytest.raises(TypeError, match="this table is for float32 and the input gives float64"):
+        table(np.zeros(3))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_save_and_load(name: str, dtype: str, tmp_path) -> None:
+    table = tabulate(name, dtype, size=33, nodes="balanced")
+    path = tmp_path / "any name"
+    table.save(path)
+    assert [p.name for p in tmp_path.iterdir()] == ["any name"]
+    same_table(load(path), table)
+
+
+def same_table(a: cupylut.Table, b: cupylut.Table) -> None:
+    assert repr(a) == repr(b)
+    assert a.report == b.report
+    assert a.parameters == b.parameters
+    assert a.entries.tobytes() == b.entries.tobytes()
+    x = np.linspace(-9, 9, 999).astype(b.dtype)
+    assert a(x).tobytes() == b(x).tobytes()
+
+
+def test_pickle_and_copy(table: cupylut.Table) -> None:
+    table(np.zeros(3, np.float32))  # warm caches must not matter
+    for twin in (pickle.loads(pickle.dumps(table)), copy.copy(table), copy.deepcopy(table)):
+        same_table(twin, table)
+
+
+def damage_nothing_left(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def damage_one_byte(content: bytes) -> bytes:
+    # In the middle of the stored values.
+    at = content.index(b"values.npy") + 400
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+def foreign_npz(_: bytes) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, weights=np.zeros(3))
+    return buffer.getvalue()
+
+
+def rewritten(**changes: object):
+    """A file whose checksum is right for fields that are not."""
+
+    def rewrite(content: bytes) -> bytes:
+        with np.load(io.BytesIO(content)) as archive:
+            fields, values = json.loads(str(archive["header"])), archive["values"]
+        header = json.dumps(fields | changes)
+        buffer = io.BytesIO()
+        digest = table_file._digest(header, values)
+        np.savez(buffer, header=header, values=values, sha256=digest)
+        return buffer.getvalue()
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_nothing_left, "not an intact table file"),
+        (damage_one_byte, "not an intact table file"),
+        (lambda _: b"", "not an intact table file"),
+        (lambda _: b"PK\x03\x04 not really", "not an intact table file"),
+        (lambda _: pickle.dumps({"a": 1}), "not an intact table file"),
+        (foreign_npz, "not an intact table file"),
+        (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 1'"),
+        (rewritten(kind="cubic"), "no table of a known kind"),
+        (rewritten(lo=9.0), "lower one first"),
+        (rewritten(nodes="random"), "plain, balanced"),
+        (rewritten(dtype="int8"), "no tables for dtype"),
+        (rewritten(report={}), "no table of a known kind"),
+    ],
+)
+def test_damaged_and_foreign_files(table: cupylut.Table, tmp_path, damage, message: str) -> None:
+    path = tmp_path / "table.npz"
+    table.save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=message):
+        load(path)
+
+
+def test_a_missing_file(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.npz")
