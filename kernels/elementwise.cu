@@ -64,6 +64,8 @@ __device__ __forceinline__ void run(
     Vector next;
     if (i < parts.vectors) next = source[i];
     const Entry* entries = prepare();
+    // Unrolled, the compiler would compute trip counts by 64-bit divisions before it starts.
+#pragma unroll 1
     while (i < parts.vectors) {
         const Vector current = next;
         const long long following = i + stride;
@@ -71,7 +73,9 @@ __device__ __forceinline__ void run(
         target[i] = evaluate(table, entries, current);
         i = following;
     }
+#pragma unroll 1
     for (i = thread; i < parts.head; i += stride) y[i] = evaluate(table, entries, x[i]);
+#pragma unroll 1
     for (i = parts.tail + thread; i < count; i += stride) y[i] = evaluate(table, entries, x[i]);
 }
 

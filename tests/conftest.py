@@ -2,9 +2,8 @@
 
 import os
 
-import pytest
-
 import host_cuda
+import pytest
 
 
 def cuda_device_missing() -> str:

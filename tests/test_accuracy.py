@@ -36,7 +36,7 @@ def test_as_dtype() -> None:
 def test_report() -> None:
     x = np.array([1.0, 2.0, 4.0], np.float16)
     exact = np.array([1.0, 2.0, 4.0])
-    y = (exact + [0, 2.0**-9, 2.0**-8]).astype(np.float16)
+    y = np.add(exact, [0, 2.0**-9, 2.0**-8]).astype(np.float16)
     report = accuracy.error_report(x, y, exact, even=2)
     assert (report.max_abs, report.max_abs_at) == (2.0**-8, 4.0)
     assert (report.max_ulp, report.max_ulp_at) == (1.0, 2.0)
@@ -66,4 +66,4 @@ def test_probe_points_fill_the_domain_and_crowd_its_ends(dtype) -> None:
         gaps = np.sort(wide[wide > 5] - 5)
         assert gaps[0] <= 4 * ulp(5.0, dtype)
     else:
-        assert set(all_inputs(dtype)[: 0x7C00].view(np.uint16)) <= set(x.view(np.uint16))
+        assert set(all_inputs(dtype)[:0x7C00].view(np.uint16)) <= set(x.view(np.uint16))

@@ -1,11 +1,11 @@
 """tables/linear.py and kernels/linear.cuh: accuracy against scipy's float64, and the same bits."""
 
+import host_cuda
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import host_cuda
 from cupylut import FUNCTIONS, Function, LinearTable, search
 from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.tables import linear

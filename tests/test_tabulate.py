@@ -34,7 +34,9 @@ def test_a_function_of_the_user() -> None:
     table = tabulate(np.arctan, "float64", domain=(-50, 50), left=-np.pi / 2, right=np.pi / 2)
     x = np.linspace(-60, 60, 999)
     np.testing.assert_allclose(table(x), np.arctan(x), atol=0.021)
-    np.testing.assert_array_equal(table(np.float64([np.inf, -np.inf, -0.0])), [np.pi / 2, -np.pi / 2, 0])
+    np.testing.assert_array_equal(
+        table(np.float64([np.inf, -np.inf, -0.0])), [np.pi / 2, -np.pi / 2, 0]
+    )
 
 
 @pytest.mark.parametrize(

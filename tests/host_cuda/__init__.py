@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,10 @@ KERNELS = HERE.parents[1] / "kernels"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 FLAGS = (
-    "-std=c++20 -O1 -g -pthread -ffp-contract=off -frounding-math -Wall -Wextra -Werror "
-    "-Wno-unknown-pragmas -Wno-maybe-uninitialized"
-).split()
+    *("-std=c++20", "-O1", "-g", "-pthread"),
+    *("-ffp-contract=off", "-frounding-math"),
+    *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"),
+)
 
 SANITIZERS = ("address", "undefined", "thread")
 
@@ -32,12 +33,12 @@ class HostError(AssertionError):
     """A program that ended with an error, such as a sanitizer's finding."""
 
 
-@lru_cache(maxsize=None)
+@cache
 def _folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="cupylut-host-")
 
 
-@lru_cache(maxsize=None)
+@cache
 def build(
     name: str, defines: tuple[tuple[str, str], ...], sanitizer: str | None, kernels: Path
 ) -> Path:

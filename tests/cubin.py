@@ -1,0 +1,82 @@
+"""Kernels compiled without a GPU by NVRTC, and what their machine code says.
+
+`cupy.cuda.compiler` asks for a device even to compile, so NVRTC is called directly, with the
+options of cupylut/device.py and the one that CuPy adds.
+"""
+
+import re
+import shutil
+import subprocess
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from cupylut import device
+
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+
+@cache
+def _nvrtc():
+    return pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="no CuPy to compile with")
+
+
+@cache
+def compile_kernel(name: str, defines: tuple[tuple[str, str], ...], architecture: int) -> bytes:
+    """The cubin; raises AssertionError with the compiler's log for any error or warning."""
+    nvrtc = _nvrtc()
+    try:
+        nvrtc.getVersion()
+    except Exception as error:  # the library itself is missing
+        pytest.skip(f"no NVRTC: {error}")
+    code = device.define(device.source(name), dict(defines))
+    program = nvrtc.createProgram(code, name, (), ())
+    options = (f"-arch=sm_{architecture}", *device.OPTIONS, "-ftz=true")
+    try:
+        nvrtc.compileProgram(program, options)
+    except nvrtc.NVRTCError as error:
+        raise AssertionError(nvrtc.getProgramLog(program)) from error
+    log = nvrtc.getProgramLog(program).strip("\0\n ")
+    assert not log, log
+    # CuPy cuts the last byte off, as it does, rightly, for PTX.
+    return nvrtc.getCUBIN(program) + b"\0"
+
+
+def _tool(name: str) -> str:
+    spec = find_spec("nvidia")
+    folders = [Path(p) for p in spec.submodule_search_locations] if spec else []
+    found = [p for folder in folders for p in folder.glob(f"*/bin/{name}")]
+    path = str(found[0]) if found else shutil.which(name)
+    if path is None:
+        pytest.skip(f"no {name}: pip install nvidia-cuda-{name}")
+    return path
+
+
+def _run(tool: str, *arguments: str) -> str:
+    return subprocess.run(
+        [_tool(tool), *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def resources(cubin: bytes, folder: Path) -> dict[str, dict[str, int]]:
+    """Registers (REG), stack, local and static shared memory of each kernel."""
+    path = folder / "kernel.cubin"
+    path.write_bytes(cubin)
+    usage = _run("cuobjdump", "--dump-resource-usage", str(path))
+    found = re.findall(r"Function (\S+):\s+(.*)", usage)
+    return {
+        name: {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
+        for name, line in found
+    }
+
+
+def instructions(cubin: bytes, kernel: str, folder: Path) -> list[str]:
+    """The machine instructions of a kernel, labels included as lines that end in a colon."""
+    path = folder / "kernel.cubin"
+    path.write_bytes(cubin)
+    text = _run("nvdisasm", "-c", str(path))
+    body = text.split(f".text.{kernel}:", 1)[1].split(".section", 1)[0]
+    lines = (re.sub(r"/\*.*?\*/", "", line).strip() for line in body.splitlines())
+    return [line for line in lines if line.endswith((";", ":"))]

@@ -1,0 +1,46 @@
+"""kernels/build.cu run on the CPU: nodes of every function near scipy's, lines the same bits."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from host_cuda import SANITIZERS, Program
+
+from cupylut import FUNCTIONS, tabulate
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_nodes_and_lines(name: str) -> None:
+    for size, nodes, dtype in ((1024, "plain", "float32"), (77, "balanced", "float64")):
+        table = tabulate(name, dtype, size=size, nodes=nodes)
+        values, lines = Program().build(table)
+        # The C library's erfc and exp are within a few ulp; a balanced node adds a difference.
+        np.testing.assert_allclose(values, table.values, rtol=2e-14, atol=1e-15)
+        near = 4e-15 * max(1, np.abs(values).max()) / table.step
+        np.testing.assert_allclose(lines, table.entries, rtol=1e-7, atol=near)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_expression_far_out_in_the_tails(name: str) -> None:
+    table = tabulate(name, "float64", size=801, domain=(-400.0, 400.0))
+    values, _ = Program().build(table)
+    np.testing.assert_allclose(values, table.values, rtol=1e-12, atol=1e-300)
+    np.testing.assert_array_equal(np.signbit(values), np.signbit(table.values))
+
+
+@pytest.mark.parametrize("nodes", ["plain", "balanced"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_lines_between_given_values_are_the_same_bits(nodes: str, dtype: str) -> None:
+    table = tabulate("tanh", dtype, size=501, nodes=nodes, domain=(-5.0, 5.0))
+    values, lines = Program().build(table)
+    assert lines.tobytes() == replace(table, values=values).entries.tobytes()
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_under_sanitizers(sanitizer: str) -> None:
+    for size in (2, 3, 97):
+        table = tabulate("gelu", size=size, nodes="balanced", domain=(-4.0, 4.0))
+        values, _ = Program(sanitizer).build(table)
+        np.testing.assert_allclose(values, table.values, rtol=2e-14, atol=1e-15)

@@ -1,0 +1,199 @@
+"""device.py without a GPU: sources, compilation for every architecture, what the machine code does.
+
+With one (marker gpu): tables built and evaluated on it against the CPU, bit by bit.
+"""
+
+import re
+
+import host_cuda
+import numpy as np
+import pytest
+from cubin import ARCHITECTURES, compile_kernel, instructions, resources
+from test_linear import assert_same_bits, inputs
+
+from cupylut import FUNCTIONS, device, tabulate
+from cupylut.accuracy import DTYPES
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+def elementwise_defines(dtype: np.dtype) -> tuple[tuple[str, str], ...]:
+    return tuple(device.elementwise_defines(tabulate("gelu", dtype, size=16)).items())
+
+
+def test_source_is_self_contained_and_names_its_lines() -> None:
+    text = device.source("elementwise.cu")
+    assert [line for line in text.splitlines() if line.startswith("#include")] == [
+        '#include "host.h"'
+    ]
+    for name in ("elementwise.cu", "linear.cuh", "floating.cuh"):
+        original = (host_cuda.KERNELS / name).read_text(encoding="utf-8").splitlines()
+        at, line = None, 0
+        for spliced in text.splitlines():
+            if spliced.startswith("#line"):
+                _, line, at = spliced.split()
+                line = int(line)
+                continue
+            if at == f'"{name}"' and not spliced.startswith("#include") and spliced:
+                assert original[line - 1] == spliced
+            line += 1
+
+
+@every_architecture
+@every_dtype
+def test_elementwise_compiles(dtype: np.dtype, architecture: int, tmp_path) -> None:
+    cubin = compile_kernel("elementwise.cu", elementwise_defines(dtype), architecture)
+    for usage in resources(cubin, tmp_path).values():
+        assert usage["STACK"] == usage["LOCAL"] == 0
+        assert usage["REG"] <= 64
+
+
+@every_architecture
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_build_compiles(name: str, architecture: int) -> None:
+    compile_kernel("build.cu", tuple(device.build_defines(name).items()), architecture)
+
+
+def test_build_compiles_without_an_expression() -> None:
+    assert device.build_defines("a function of the user") == {}
+    compile_kernel("build.cu", (), 90)
+
+
+@pytest.mark.parametrize("architecture", [75, 80, 90, 100])
+@every_dtype
+def test_machine_code(dtype: np.dtype, architecture: int, tmp_path) -> None:
+    """No flushing of subnormals, 16-byte vectors, one read of the table an element."""
+    cubin = compile_kernel("elementwise.cu", elementwise_defines(dtype), architecture)
+    lanes = 16 // dtype.itemsize
+    flushing = re.compile(r"\bF(ADD|MUL|FMA|MNMX|SETP?|SEL|CMP)\S*\.FTZ")
+    for kernel in ("elementwise", "elementwise_uncached"):
+        code = instructions(cubin, kernel, tmp_path)
+        assert not [line for line in code if flushing.search(line)]
+        assert not [line for line in code if "div_u64" in line]
+        loop = vector_loop(code)
+        assert sum("STG.E.128" in line for line in loop) == 1
+        assert sum("LDG.E.128" in line for line in loop) >= 1
+        if kernel == "elementwise":
+            reads = [line for line in loop if "LDS" in line]
+            assert len(reads) == lanes
+            assert all((".128" if dtype.itemsize == 8 else ".64") in line for line in reads)
+
+
+def vector_loop(code: list[str]) -> list[str]:
+    """The innermost loop around the vector store."""
+    store = next(i for i, line in enumerate(code) if "STG.E.128" in line)
+    for end in range(store, len(code)):
+        if "BRA" in code[end]:
+            target = code[end].split("(")[-1].rstrip(") ;")
+            labels = [i for i, line in enumerate(code[:store]) if line == f"{target}:"]
+            if labels:
+                return code[labels[-1] : end + 1]
+    raise AssertionError("no loop around the vector store")
+
+
+def test_a_failed_compile_names_file_and_line() -> None:
+    defines = {"SCALAR": "float", "TABLE": "LinearTable<half>"}
+    with pytest.raises(AssertionError, match=r"linear\.cuh\(\d+\)|elementwise\.cu\(\d+\)"):
+        compile_kernel("elementwise.cu", tuple(defines.items()), 90)
+
+
+# --- with a GPU ---
+
+
+@pytest.fixture
+def cupy():
+    import cupy  # noqa: TID251
+
+    return cupy
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FUNCTIONS)
+@every_dtype
+def test_device_evaluates_the_same_bits(cupy, name: str, dtype: np.dtype) -> None:
+    """All 16-bit inputs, a million others, from the same lines as on the host."""
+    table = tabulate(name, dtype)
+    x = inputs(table, 1_000_000)
+    loaded = tabulate(FUNCTIONS[name].reference, dtype, domain=(table.lo, table.hi),
+                      left=FUNCTIONS[name].left, right=FUNCTIONS[name].right)  # fmt: skip
+    assert device.build_defines(loaded.name) == {}  # so its lines are uploaded
+    y = cupy.asnumpy(loaded(cupy.asarray(x)))
+    assert_same_bits(y, loaded(x))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("nodes", ["plain", "balanced"])
+def test_device_builds_the_same_table(cupy, name: str, nodes: str) -> None:
+    current = cupy.cuda.Device().id
+    for dtype, size in (("float32", 1024), ("float64", 77), ("float16", 2)):
+        table = tabulate(name, dtype, size=size, nodes=nodes)
+        values = cupy.asnumpy(device.nodes(table, current))
+        np.testing.assert_allclose(values, table.values, rtol=2e-14, atol=1e-15)
+        lines = cupy.asnumpy(device.lines(table, cupy.asarray(table.values), current))
+        assert lines.tobytes() == table.entries.tobytes()
+        if dtype != "float64":  # rounding hides the last bits of the double library functions
+            entries = cupy.asnumpy(device.device_entries(table, current))
+            assert entries.tobytes() == table.entries.tobytes()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [2, 1024, 6000, 20_000, 65536])
+@every_dtype
+def test_device_takes_any_size(cupy, size: int, dtype: np.dtype) -> None:
+    """Within 48 KB of shared memory, beyond it, and in global memory."""
+    table = tabulate(FUNCTIONS["silu"].reference, dtype, size=size, domain=(-20.0, 20.0),
+                     left=-0.0, right="identity")  # fmt: skip
+    x = inputs(table, 100_000)
+    for count in (0, 1, 17, x.size):
+        assert_same_bits(cupy.asnumpy(table(cupy.asarray(x[:count]))), table(x[:count]))
+
+
+@pytest.mark.gpu
+def test_more_than_two_to_the_31_elements(cupy) -> None:
+    count = 2**31 + 100
+    free, _ = cupy.cuda.runtime.memGetInfo()
+    if free < 3 * count * 2:
+        pytest.skip("less than 13 GB of free device memory")
+    table = tabulate("gelu", "float16")
+    x = cupy.empty(count, cupy.float16)
+    x[:] = 1
+    x[-50:] = -1
+    table(x, out=x)
+    expected = table(np.float16([1, -1]))
+    assert bool((x[:-50] == expected[0]).all())
+    assert bool((x[-50:] == expected[1]).all())
+
+
+@pytest.mark.gpu
+def test_threads_share_one_compilation(cupy) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    table = tabulate("mish", "float32", size=333)
+    x = cupy.linspace(-5, 5, 10_000, dtype=cupy.float32)
+    with ThreadPoolExecutor(16) as pool:
+        results = [f.result() for f in [pool.submit(table, x) for _ in range(16)]]
+    for y in results:
+        assert_same_bits(cupy.asnumpy(y), cupy.asnumpy(results[0]))
+
+
+@pytest.mark.gpu
+def test_an_unwritable_home(tmp_path) -> None:
+    """CuPy caches kernels under the home directory; without one it must still work."""
+    import os
+    import subprocess
+    import sys
+
+    program = (
+        "import cupylut, cupy; y = cupylut.gelu(cupy.ones(5, cupy.float32)); "
+        "assert abs(float(y[0]) - 0.8413) < 1e-3"
+    )
+    environment = {**os.environ, "CUPY_CACHE_DIR": "/proc/nowhere", "HOME": "/proc/nowhere"}
+    environment.pop("CUPY_CACHE_IN_MEMORY", None)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path,
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    if "cupy" in done.stderr and "makedirs" in done.stderr:
+        pytest.skip("CuPy itself cannot be imported without a cache directory")
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,130 @@
+"""kernels/elementwise.cu run on the CPU: every element once, nothing else touched, no race."""
+
+from pathlib import Path
+
+import host_cuda
+import numpy as np
+import pytest
+from host_cuda import SANITIZERS, Program
+from test_linear import assert_same_bits
+
+from cupylut import LinearTable, tabulate
+from cupylut.accuracy import DTYPES
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+
+pytestmark = pytest.mark.usefixtures("compiler")
+
+
+def table_for(dtype: np.dtype, size: int = 100) -> LinearTable:
+    return tabulate("gelu", dtype, size=size)
+
+
+def sample(table: LinearTable, count: int) -> np.ndarray:
+    special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 5.0]).astype(table.dtype)
+    x = np.random.default_rng(count).uniform(-6, 6, count).astype(table.dtype)
+    places = np.arange(0, count, 5)
+    x[places] = np.resize(special, places.size)
+    return x
+
+
+def check(program: Program, dtype: np.dtype, **layouts: list) -> None:
+    """The kernel's bits are the NumPy half's for every combination of these launches."""
+    table = table_for(dtype)
+    for count in layouts.get("counts", [1000]):
+        x = sample(table, count)
+        expected = table(x)
+        for grid, block in layouts.get("launches", [(3, 64)]):
+            for x_offset, y_offset in layouts.get("offsets", [(0, 0)]):
+                y = program.elementwise(
+                    table, x, grid=grid, block=block, x_offset=x_offset, y_offset=y_offset
+                )
+                assert_same_bits(y, expected)
+
+
+@every_dtype
+def test_odd_sizes(dtype: np.dtype) -> None:
+    counts = [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 255, 1023, 4097]
+    check(Program(), dtype, counts=counts, offsets=[(0, 0), (3, 3)])
+
+
+@every_dtype
+def test_misaligned_and_in_place(dtype: np.dtype) -> None:
+    lanes = 16 // dtype.itemsize
+    offsets = [(i, j) for i in range(lanes) for j in {i, 0, lanes - 1}]
+    check(Program(), dtype, counts=[5, 700], offsets=[*offsets, *((i, None) for i in range(lanes))])
+
+
+@every_dtype
+def test_any_launch(dtype: np.dtype) -> None:
+    launches = [(1, 1), (1, 32), (1, 256), (7, 33), (40, 96)]
+    check(Program(), dtype, counts=[0, 3, 2000], launches=launches)
+
+
+@every_dtype
+def test_table_in_global_memory(dtype: np.dtype) -> None:
+    table = tabulate("silu", dtype, size=65536, domain=(-20.0, 20.0))
+    x = sample(table, 3000)
+    assert_same_bits(Program().elementwise(table, x, uncached=True), table(x))
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("dtype", [DTYPES[1], DTYPES[2]], ids=lambda d: d.name)
+def test_under_sanitizers(sanitizer: str, dtype: np.dtype) -> None:
+    check(
+        Program(sanitizer),
+        dtype,
+        counts=[0, 1, 17, 1003],
+        launches=[(2, 48)],
+        offsets=[(0, 0), (3, 3), (1, 2), (5, None)],
+    )
+    table = table_for(dtype)
+    x = sample(table, 500)
+    assert_same_bits(Program(sanitizer).elementwise(table, x, uncached=True), table(x))
+
+
+def mutated(folder: Path, file: str, old: str, new: str) -> Path:
+    """A copy of the kernels with one change."""
+    for source in host_cuda.KERNELS.iterdir():
+        if source.suffix in (".cu", ".cuh"):
+            text = source.read_text(encoding="utf-8")
+            if source.name == file:
+                assert text.count(old) >= 1, f"{old!r} is no longer in {file}: update this test"
+                text = text.replace(old, new)
+            (folder / source.name).write_text(text, encoding="utf-8")
+    return folder
+
+
+# One change a line, and the sanitizer that finds it (None: the bits differ).
+CHANGES = [
+    (None, "elementwise.cu", "following = i + stride;", "following = i + stride + 1;"),
+    (None, "elementwise.cu", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
+    (None, "elementwise.cu", "i < length; i +=", "i < length - 1; i +="),
+    (None, "elementwise.cu", "i = parts.tail + thread", "i = parts.tail + thread + 1"),
+    (None, "elementwise.cu", "i < parts.head;", "i + 1 < parts.head;"),
+    (None, "linear.cuh", "multiply_add(line.slope,", "multiply_add(1.0000002f * line.slope,"),
+    (None, "linear.cuh", "minimum(maximum(x, low), high)", "x"),
+    (None, "linear.cuh", "where_exceeds(x, keep,", "where_exceeds(x, keep - 1,"),
+    (None, "linear.cuh", "0x3ffff8u", "0x3ffff0u"),
+    (None, "linear.cuh", "multiply_add_down(position", "multiply_add(position"),
+    ("undefined", "elementwise.cu", "% VECTOR_BYTES / sizeof(SCALAR)", "% VECTOR_BYTES"),
+    ("address", "linear.cuh", "const char*>(lines)", "const char*>(lines + 1)"),
+    (None, "elementwise.cu", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x - 1);"),
+    ("thread", "elementwise.cu", "__syncthreads();", ""),
+]
+FINDINGS = {
+    None: "differ",
+    "undefined": "misaligned address",
+    "address": "AddressSanitizer",
+    "thread": "data race",
+}
+
+
+@pytest.mark.parametrize(("sanitizer", "file", "old", "new"), CHANGES, ids=[c[3] for c in CHANGES])
+def test_a_changed_kernel_fails(
+    tmp_path: Path, sanitizer: str | None, file: str, old: str, new: str
+) -> None:
+    program = Program(sanitizer, mutated(tmp_path, file, old, new))
+    launches = {"launches": [(2, 32)], "offsets": [(0, 0), (1, 1), (2, None)]}
+    with pytest.raises(AssertionError, match=FINDINGS[sanitizer]):
+        check(program, np.dtype(np.float32), counts=[1000], **launches)
