@@ -39,7 +39,8 @@ def ulp(y: ArrayLike, dtype: DTypeLike) -> Float64Array:
     array([ True,  True])
     """
     info = ml_dtypes.finfo(as_dtype(dtype))  # type: ignore[no-untyped-call]
-    exponent = np.frexp(np.abs(np.asarray(y, np.float64)))[1] - 1
+    y = np.abs(np.asarray(y, np.float64))
+    exponent = np.where(y == 0, info.minexp, np.frexp(y)[1] - 1)
     exponent = np.clip(exponent, info.minexp, info.maxexp - 1)
     return np.asarray(np.ldexp(1.0, exponent - info.nmant))
 
@@ -100,11 +101,10 @@ def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDA
 
 def error_report(x: NDArray[Any], y: NDArray[Any], exact: Float64Array, even: int) -> ErrorReport:
     """The report on results y for inputs x, of which the first `even` fill the domain evenly."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(y.astype(np.float64) - exact)
-    # The exact value may round to an infinity of the dtype: then the infinity is right.
-    error[(y.astype(np.float64) == exact.astype(y.dtype).astype(np.float64)) & np.isinf(error)] = 0
     with np.errstate(over="ignore"):
+        error = np.abs(y.astype(np.float64) - exact)
+        # Where the exact value rounds to an infinity, the infinity is right.
+        error[np.isinf(y.astype(np.float64)) & (y == exact.astype(y.dtype))] = 0
         in_ulp = error / ulp(exact, y.dtype)
     worst, worst_ulp = int(np.argmax(error)), int(np.argmax(in_ulp))
     return ErrorReport(
