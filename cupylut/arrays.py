@@ -21,16 +21,23 @@ from .device import require_cupy
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
+_WHAT_WORKS = "convert it to float16, bfloat16, float32 or float64"
+
 
 def result_dtype(dtype: DType) -> DType | None:
     """The dtype of f(x) for x of this dtype, as of a ufunc with loops e, f and d; None if none."""
-    if dtype.newbyteorder("=") in DTYPES:
-        return dtype.newbyteorder("=")
-    return np.result_type(dtype, np.float16) if dtype.kind in "bui" else None
+    if dtype.kind in "bui":
+        return np.result_type(dtype, np.float16)
+    native = dtype.newbyteorder("=") if dtype.kind in "fV" else dtype  # bfloat16 is of kind V
+    return native if native in DTYPES else None
 
 
 class NumpyArrays:
     """NumPy arrays and scalars, and whatever numpy.asarray takes."""
+
+    def context(self, x: Any) -> AbstractContextManager[Any]:
+        """Where to allocate and launch: x's device and its library's stream."""
+        return nullcontext()
 
     def view(self, x: Any) -> Any:
         """x as a NumPy or CuPy array over the same memory, which may be non-dense."""
@@ -40,16 +47,21 @@ class NumpyArrays:
             )
         return np.asarray(x)
 
-    def result_dtype(self, view: Any) -> DType | None:
-        """The dtype of the result for x with this view."""
-        return result_dtype(view.dtype)
+    def result_dtype(self, view: Any) -> DType:
+        """The dtype of the result for x with this view, or a TypeError."""
+        dtype = result_dtype(view.dtype)
+        if dtype is None:
+            raise TypeError(f"an array of {view.dtype} is not supported: {_WHAT_WORKS}")
+        return dtype
 
-    def empty_like(self, view: Any, x: Any) -> tuple[Any, Any]:
-        """A new array with the shape, strides and dtype of a dense view, and the view of it.
+    def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
+        """A new dense array of x's shape and order in memory, and the view of it.
 
         Of x's kind where that kind can be written to; `finish` converts the others.
         """
-        result = (np if isinstance(view, np.ndarray) else require_cupy()).empty_like(view)
+        module: Any = np if isinstance(view, np.ndarray) else require_cupy()
+        # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
+        result = module.empty_like(view, dtype=dtype, order="C" if 0 in view.strides else "K")
         return result, result
 
     def finish(self, result: Any, x: Any) -> Any:
@@ -58,16 +70,21 @@ class NumpyArrays:
             return result if type(x) is np.ndarray else x.__array_wrap__(result)
         return result[()] if result.ndim == 0 else result
 
-    def context(self, x: Any) -> AbstractContextManager[Any]:
-        """Where to allocate and launch: x's device and its library's stream."""
-        return nullcontext()
+    def check_out(self, out: Any, x: Any) -> None:
+        """Raise where out is not of x's kind or cannot be written to."""
+        if not isinstance(out, np.ndarray):
+            raise wrong_kind(out, x)
 
-    def check_out(self, out: Any) -> None:
-        """Raise where out cannot be written to."""
+    def written(self, out: Any) -> None:
+        """Tell the library that out has new values."""
 
 
 class CupyArrays(NumpyArrays):
     """CuPy arrays."""
+
+    def context(self, x: Any) -> AbstractContextManager[Any]:
+        device: AbstractContextManager[Any] = x.device
+        return device
 
     def view(self, x: Any) -> Any:
         return x
@@ -75,20 +92,25 @@ class CupyArrays(NumpyArrays):
     def finish(self, result: Any, x: Any) -> Any:
         return result
 
-    def context(self, x: Any) -> AbstractContextManager[Any]:
-        device: AbstractContextManager[Any] = x.device
-        return device
+    def check_out(self, out: Any, x: Any) -> None:
+        """Nothing to check: whatever CuPy made can be written to."""
 
 
 class TorchArrays(NumpyArrays):
-    """PyTorch tensors on the CPU and on CUDA devices, through DLPack."""
+    """PyTorch tensors on the CPU and on CUDA devices."""
 
-    def view(self, x: Any) -> Any:
+    def context(self, x: Any) -> AbstractContextManager[Any]:
+        self._check(x)
+        if not x.is_cuda:
+            return nullcontext()
+        stream = sys.modules["torch"].cuda.current_stream(x.device)
+        return _device_and_stream(x.device.index, stream.cuda_stream)
+
+    @staticmethod
+    def _check(x: Any) -> None:
         torch = sys.modules["torch"]
         if type(x) not in (torch.Tensor, torch.nn.Parameter):
-            raise TypeError(
-                f"{_name(x)} is a tensor subclass with rules of its own: pass a plain torch.Tensor"
-            )
+            raise TypeError(f"{_name(x)} has rules of its own: pass a plain torch.Tensor")
         if x.layout != torch.strided or x.device.type not in ("cpu", "cuda"):
             raise TypeError(
                 f"a {x.layout} tensor on {x.device} is not supported: pass a dense tensor on the "
@@ -96,57 +118,79 @@ class TorchArrays(NumpyArrays):
             )
         if x.requires_grad and torch.is_grad_enabled():
             raise ValueError(
-                "this tensor requires grad, and cupylut has no backward pass yet: call it under "
-                "torch.no_grad() or pass x.detach()"
+                "a tensor requires grad, and cupylut has no backward pass yet: call it under "
+                "torch.no_grad() or pass its detach()"
             )
-        x = x.detach()
-        if x.is_complex() or x.is_neg():
-            x = x.resolve_conj().resolve_neg()
-        if x.dtype == torch.bfloat16:  # NumPy knows no bfloat16 in DLPack
-            return self._from_dlpack(x.view(torch.int16)).view(ml_dtypes.bfloat16)
-        return self._from_dlpack(x)
+        if torch.autograd.forward_ad.unpack_dual(x).tangent is not None:
+            raise ValueError(
+                "a tensor has a tangent, and cupylut has no forward derivative yet: pass its "
+                "primal, of torch.autograd.forward_ad.unpack_dual"
+            )
 
-    @staticmethod
-    def _from_dlpack(x: Any) -> Any:
-        try:
-            return (require_cupy() if x.is_cuda else np).from_dlpack(x)
-        except (BufferError, TypeError, ValueError) as error:
-            raise TypeError(f"a tensor of {x.dtype} is not supported: {error}") from error
-
-    def empty_like(self, view: Any, x: Any) -> tuple[Any, Any]:
+    def view(self, x: Any) -> Any:
         torch = sys.modules["torch"]
-        strides = [stride // view.itemsize for stride in view.strides]
-        dtype = getattr(torch, view.dtype.name)
-        result = torch.empty_strided(view.shape, strides, dtype=dtype, device=x.device)
+        cupy = require_cupy() if x.is_cuda else None
+        try:
+            if x.requires_grad:
+                x = x.detach()
+            if x.is_conj() or x.is_neg():  # bits that no exchange of memory knows of
+                x = x.resolve_conj().resolve_neg()
+            if cupy is not None:
+                # CuPy is on the tensor's stream already: -1 asks for no synchronisation.
+                view = cupy.from_dlpack(x.__dlpack__(stream=-1))
+            elif x.dtype == torch.bfloat16:  # unknown to torch's half of the exchange
+                view = x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+            else:
+                view = x.numpy()
+            if view.size > 0 and address(view) != x.data_ptr():
+                raise TypeError("its memory cannot be seen")
+        except (AssertionError, BufferError, RuntimeError, TypeError) as error:
+            raise TypeError(
+                f"a tensor of {x.dtype} that is no array of numbers ({error}): pass one of "
+                "float16, bfloat16, float32 or float64 that holds values, so not a fake one, nor "
+                "one inside a torch.func transform"
+            ) from error
+        return view
+
+    def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
+        torch = sys.modules["torch"]
+        result = torch.empty_like(x, dtype=getattr(torch, dtype.name), requires_grad=False)
         return result, self.view(result)
 
     def finish(self, result: Any, x: Any) -> Any:
         return result
 
-    def context(self, x: Any) -> AbstractContextManager[Any]:
-        if not x.is_cuda:
-            return nullcontext()
-        stream = sys.modules["torch"].cuda.current_stream(x.device)
-        return _device_and_stream(x.device.index, stream.cuda_stream)
+    def check_out(self, out: Any, x: Any) -> None:
+        self._check(out)
+        if out.device != x.device:
+            raise wrong_device(out.device, x.device)
+        if out.is_neg():
+            raise ValueError("out has its negative bit set: pass a tensor without it")
 
-    def check_out(self, out: Any) -> None:
-        if out.requires_grad:
-            raise ValueError("out requires grad: pass out.detach() or leave it out")
+    def written(self, out: Any) -> None:
+        # Or backward passes that saved out would not notice that it changed.
+        sys.modules["torch"].autograd.graph.increment_version(out)
 
 
 class JaxArrays(NumpyArrays):
     """Concrete JAX arrays on one CPU or CUDA device."""
 
-    def view(self, x: Any) -> Any:
-        on_cpu = self._device(x).platform == "cpu"
-        return np.asarray(x) if on_cpu else require_cupy().from_dlpack(x)
+    def context(self, x: Any) -> AbstractContextManager[Any]:
+        device = self._device(x)
+        if device.platform == "cpu":
+            return nullcontext()
+        local: AbstractContextManager[Any] = require_cupy().cuda.Device(device.local_hardware_id)
+        return local
 
     @staticmethod
     def _device(x: Any) -> Any:
-        if isinstance(x, sys.modules["jax"].core.Tracer):
+        jax = sys.modules["jax"]
+        if isinstance(x, jax.core.Tracer):
             raise TypeError(
                 "a traced JAX array has no values yet: call cupylut outside jit, grad and vmap"
             )
+        if not isinstance(x, jax.Array):
+            raise TypeError(f"{_name(x)} is not a JAX array: pass a jax.Array")
         if len(x.devices()) != 1:
             raise TypeError("a JAX array spread over several devices: pass its shards one by one")
         device = next(iter(x.devices()))
@@ -154,8 +198,12 @@ class JaxArrays(NumpyArrays):
             raise TypeError(f"a JAX array on {device}: pass one on the CPU or a CUDA device")
         return device
 
-    def result_dtype(self, view: Any) -> DType | None:
-        dtype = result_dtype(view.dtype)
+    def view(self, x: Any) -> Any:
+        on_cpu = self._device(x).platform == "cpu"
+        return np.asarray(x) if on_cpu else require_cupy().from_dlpack(x)
+
+    def result_dtype(self, view: Any) -> DType:
+        dtype = super().result_dtype(view)
         wide = sys.modules["jax"].config.jax_enable_x64
         return np.dtype(np.float32) if dtype == np.float64 and not wide else dtype
 
@@ -165,28 +213,33 @@ class JaxArrays(NumpyArrays):
             return jax.device_put(result, self._device(x), may_alias=True)
         return jax.dlpack.from_dlpack(result)
 
-    def context(self, x: Any) -> AbstractContextManager[Any]:
-        device = self._device(x)
-        if device.platform == "cpu":
-            return nullcontext()
-        local: AbstractContextManager[Any] = require_cupy().cuda.Device(device.local_hardware_id)
-        return local
-
-    def check_out(self, out: Any) -> None:
+    def check_out(self, out: Any, x: Any) -> None:
         raise TypeError("JAX arrays are immutable, so out= cannot be one: use the returned array")
 
 
 class DLPackArrays(NumpyArrays):
     """Any other array that offers DLPack on the CPU or a CUDA device."""
 
-    def view(self, x: Any) -> Any:
-        device, _ = x.__dlpack_device__()
+    def context(self, x: Any) -> AbstractContextManager[Any]:
+        device, index = self._device(x)
+        if device in (CPU, CUDA_HOST):
+            return nullcontext()
+        current: AbstractContextManager[Any] = require_cupy().cuda.Device(index)
+        return current
+
+    @staticmethod
+    def _device(x: Any) -> tuple[int, int]:
+        device, index = x.__dlpack_device__()
         if device not in (CPU, CUDA, CUDA_HOST, CUDA_MANAGED):
             raise TypeError(f"{_name(x)} is on DLPack device type {device}: use the CPU or CUDA")
-        module: Any = np if device in (CPU, CUDA_HOST) else require_cupy()
+        return device, index
+
+    def view(self, x: Any) -> Any:
+        on_host = self._device(x)[0] in (CPU, CUDA_HOST)
+        module: Any = np if on_host else require_cupy()
         try:
             return module.from_dlpack(x)
-        except (BufferError, RuntimeError) as error:
+        except (BufferError, RuntimeError, ValueError) as error:
             raise TypeError(f"{_name(x)} cannot be viewed through DLPack: {error}") from error
 
     def finish(self, result: Any, x: Any) -> Any:
@@ -194,12 +247,9 @@ class DLPackArrays(NumpyArrays):
             return x.__array_namespace__().from_dlpack(result)
         return result
 
-    def context(self, x: Any) -> AbstractContextManager[Any]:
-        device, index = x.__dlpack_device__()
-        if device in (CPU, CUDA_HOST):
-            return nullcontext()
-        current: AbstractContextManager[Any] = require_cupy().cuda.Device(index)
-        return current
+    def check_out(self, out: Any, x: Any) -> None:
+        if type(out) is not type(x):
+            raise wrong_kind(out, x)
 
 
 _LIBRARIES: dict[str, NumpyArrays] = {
@@ -223,87 +273,56 @@ def _library(cls: Any) -> NumpyArrays | None:
 
 def library_of(x: Any) -> NumpyArrays:
     """The library that x belongs to; numpy.asarray decides on what none of them knows."""
-    library = _library(type(x))
+    cls: Any = type(x)
+    library = _library(cls)
     if library is None:
         library = _OTHER if hasattr(x, "__dlpack_device__") else _LIBRARIES["numpy"]
     return library
 
 
-def check_out(library: NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
-    """The view of `out`, or an error that says how it does not fit x and the result's dtype."""
-    if library_of(out) is not library or (type(library) is NumpyArrays and _is_no_array(out)):
-        raise TypeError(f"out is a {_name(out)}: it must be an array of x's kind, {_name(x)}")
-    library.check_out(out)
-    target = library.view(out)
-    if type(target) is not type(view) and not isinstance(target, type(view)):
-        raise ValueError("out lies on another device than x: allocate it where x is")
-    if getattr(target, "device", None) != getattr(view, "device", None):
-        raise ValueError(f"out lies on {target.device}, x on {view.device}: allocate it where x is")
-    if target.shape != view.shape:
-        raise ValueError(f"out has shape {target.shape}, the result has {view.shape}")
-    if target.dtype != dtype:
-        raise ValueError(f"out has dtype {target.dtype}, the result has {dtype}")
-    if not getattr(target.flags, "writeable", True):
-        raise ValueError("out is read-only: pass a writable array")
-    if any(n > 1 and stride == 0 for n, stride in zip(target.shape, target.strides, strict=True)):
-        raise ValueError("out refers to the same memory more than once: pass a plain array")
-    if not same_memory(view, target) and shares_memory(view, target):
-        raise ValueError("out overlaps x without being x: pass x itself, or an array apart from it")
-    return target
+def wrong_kind(out: Any, x: Any) -> TypeError:
+    """The error about an `out` that is of another kind than x."""
+    return TypeError(f"out is a {_name(out)}: it must be an array of x's kind, {_name(x)}")
 
 
-def _is_no_array(out: Any) -> bool:
-    return not isinstance(out, np.ndarray)
+def wrong_device(out: Any, x: Any) -> ValueError:
+    """The error about an `out` on another device than x."""
+    return ValueError(f"out lies on {out}, x on {x}: allocate it where x is")
 
 
-def same_memory(a: Any, b: Any) -> bool:
-    """Whether two views are element for element the same memory."""
-    return bool(
-        _address(a) == _address(b)
-        and a.shape == b.shape
-        and a.strides == b.strides
-        and a.dtype == b.dtype
-    )
-
-
-def shares_memory(a: Any, b: Any) -> bool:
-    """Whether two views have a byte in common; yes where that is too hard to tell."""
-    if not isinstance(a, np.ndarray):
-        return bool(require_cupy().shares_memory(a, b))
-    try:
-        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
-    except np.exceptions.TooHardError:
-        return True
+def same_layout(a: Any, b: Any) -> bool:
+    """Whether two views have the same shape and, where it matters, the same strides."""
+    steps = zip(a.shape, a.strides, b.strides, strict=True)
+    return a.shape == b.shape and all(i == j for n, i, j in steps if n > 1)
 
 
 def is_dense(view: Any) -> bool:
-    """Whether the view is all of a stretch of memory, each element once, in any order of axes."""
+    """Whether the view is all of an aligned stretch of memory, in any order of axes."""
+    if not getattr(view.flags, "aligned", True):  # CuPy's arrays are
+        return False
     expected = view.itemsize
-    for axis in reversed(_memory_order(view)):
-        if view.shape[axis] > 1 and view.strides[axis] != expected:
+    for stride, n in steps(view):
+        if stride != expected:
             return False
-        expected *= view.shape[axis]
+        expected *= n
     return True
-
-
-def dense(view: Any, dtype: DType) -> Any:
-    """The view itself, or a copy, as a dense, aligned array of this dtype, native byte order."""
-    if view.dtype == dtype and is_dense(view) and getattr(view.flags, "aligned", True):
-        return view
-    return view.astype(dtype, order="K", copy=True)
 
 
 def flat(view: Any) -> Any:
     """A dense view as one dimension, in the order of memory."""
-    return view.transpose(_memory_order(view)).reshape(-1)
+    order = sorted(range(view.ndim), key=lambda axis: -view.strides[axis])
+    return view.transpose(order).reshape(-1)
 
 
-def _memory_order(view: Any) -> list[int]:
-    """The axes from the widest stride to the narrowest; those of length 1 do not matter."""
-    return sorted(range(view.ndim), key=lambda axis: -view.strides[axis])
+def steps(view: Any) -> list[tuple[int, int]]:
+    """The strides with the lengths of their axes, sorted; axes that take no step left out."""
+    if view.size == 0:
+        return []
+    return sorted((s, n) for s, n in zip(view.strides, view.shape, strict=True) if n > 1)
 
 
-def _address(view: Any) -> int:
+def address(view: Any) -> int:
+    """Where the view's first element lies."""
     return int(view.ctypes.data if isinstance(view, np.ndarray) else view.data.ptr)
 
 
@@ -311,8 +330,18 @@ def _name(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__qualname__}"
 
 
+class _Stream:
+    """A stream by its address, in CUDA's stream protocol."""
+
+    def __init__(self, address: int) -> None:
+        self.address = address
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
 @contextmanager
 def _device_and_stream(device: int, stream: int) -> Iterator[None]:
     cupy: ModuleType = require_cupy()
-    with cupy.cuda.Device(device), cupy.cuda.ExternalStream(stream, device):
+    with cupy.cuda.Device(device), cupy.cuda.Stream.from_external(_Stream(stream)):
         yield

@@ -65,7 +65,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         try:
             demo.draw(arguments.plot, comparisons, inputs)
         except OSError as error:
-            _say(f"No picture, as {arguments.plot} cannot be written: {error.strerror}. Try --plot")
+            _say(f"No picture: {_unwritable(arguments.plot, error)}; try another --plot")
         else:
             print(f"Picture: {arguments.plot.resolve()}")
     lacking = [name for module, name in _EXTRAS.items() if not find_spec(module)]
@@ -81,7 +81,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         try:
             arguments.json.write_text(speed.as_json(results), encoding="utf-8")
         except OSError as error:
-            _say(f"{arguments.json} cannot be written: {error.strerror}. Try another --json")
+            _say(f"{_unwritable(arguments.json, error)}; try another --json")
             return 2
         print(f"Figures: {arguments.json.resolve()}")
     return 0
@@ -95,6 +95,10 @@ def _progress(items: Iterable[T]) -> Iterable[T]:
 
     bar: Iterable[T] = tqdm(items, leave=False, disable=None)
     return bar
+
+
+def _unwritable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be written: {error.strerror or error}"
 
 
 def _say(message: str) -> None:

@@ -1,7 +1,8 @@
 """The activations as functions of arrays: validate, choose the table, evaluate in place."""
 
+import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -15,16 +16,18 @@ from .tabulate import tabulate
 
 def apply(table: Table | Callable[[DType], Table], x: Any, out: Any = None) -> Any:
     """table(x), or (table for the dtype)(x), for an array of any library; see `gelu`."""
+    compiler = getattr(sys.modules.get("torch"), "compiler", None)
+    if compiler is not None and compiler.is_compiling():
+        # torch.compile would trace into NumPy; so it breaks its graph and calls this as it is.
+        return compiler.disable(_apply)(table, x, out)
+    return _apply(table, x, out)
+
+
+def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
     library = arrays.library_of(x)
-    array = x if hasattr(x, "shape") else np.asarray(x)
-    with library.context(array):
-        source = library.view(array)
+    with library.context(x):
+        source = library.view(x)
         dtype = library.result_dtype(source)
-        if dtype is None:
-            raise TypeError(
-                f"an array of {source.dtype} is not supported: convert it to float16, bfloat16, "
-                "float32 or float64"
-            )
         chosen = table if isinstance(table, Table) else table(dtype)
         if chosen.dtype != dtype:
             raise TypeError(
@@ -32,27 +35,93 @@ def apply(table: Table | Callable[[DType], Table], x: Any, out: Any = None) -> A
                 f'or make a table with tabulate(..., dtype="{dtype}")'
             )
         if out is None:
-            source = arrays.dense(source, dtype)
-            result, target = library.empty_like(source, array)
+            result, target = library.empty_like(source, dtype, x)
             _evaluate(chosen, source, target)
             return library.finish(result, x)
-        target = arrays.check_out(library, array, source, dtype, out)
-        source = arrays.dense(source, dtype)
-        if source.strides == target.strides and arrays.is_dense(target):
+        target = _check_out(library, x, source, dtype, out)
+        if arrays.is_dense(target):
             _evaluate(chosen, source, target)
-        else:  # the two walk memory in different orders
-            result = source.copy(order="K")
-            _evaluate(chosen, result, result)
-            target[...] = result
+        else:
+            _, dense = library.empty_like(source, dtype, x)
+            _evaluate(chosen, source, dense)
+            target[...] = dense
+        library.written(out)
         return out
 
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
-    """target = table(source) for dense views with the same strides."""
-    if isinstance(source, np.ndarray):
-        table.evaluate(arrays.flat(source), arrays.flat(target))
-    else:
-        device.evaluate(table, arrays.flat(source), arrays.flat(target))
+    """target = table(source) for a dense target of the table's dtype."""
+    if not (
+        source.dtype == target.dtype
+        and arrays.same_layout(source, target)
+        and arrays.is_dense(source)
+    ):
+        target[...] = source
+        source = target
+    half = table.evaluate if isinstance(target, np.ndarray) else partial(device.evaluate, table)
+    half(arrays.flat(source), arrays.flat(target))
+
+
+def _check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
+    """The view of `out`, or an error that says how it does not fit x and the result's dtype."""
+    if type(arrays.library_of(out)) is not type(library):
+        raise arrays.wrong_kind(out, x)
+    library.check_out(out, x)
+    target = library.view(out)
+    if target.device != view.device:
+        raise arrays.wrong_device(target.device, view.device)
+    if target.shape != view.shape:
+        raise ValueError(f"out has shape {target.shape}, the result has {view.shape}")
+    if target.dtype != dtype:
+        raise ValueError(f"out has dtype {target.dtype}, the result has {dtype}")
+    if not getattr(target.flags, "writeable", True):
+        raise ValueError("out is read-only: pass a writable array")
+    if _repeats(target):
+        raise ValueError("out refers to the same memory more than once: pass a plain array")
+    if not _same_memory(view, target) and _shares_memory(view, target):
+        raise ValueError("out overlaps x, or may, without being x: pass x itself or other memory")
+    return target
+
+
+def _repeats(view: Any) -> bool:
+    """Whether the view may have an element twice: whether its axes do not nest."""
+    extent = view.itemsize
+    for stride, n in sorted((abs(stride), n) for stride, n in arrays.steps(view)):
+        if stride < extent:
+            return True
+        extent += stride * (n - 1)
+    return False
+
+
+def _same_memory(a: Any, b: Any) -> bool:
+    """Whether two views are element for element the same memory."""
+    return (
+        arrays.address(a) == arrays.address(b) and a.dtype == b.dtype and arrays.same_layout(a, b)
+    )
+
+
+class _Addresses:
+    """The addresses of a view's elements, for NumPy to compare; they may be a GPU's."""
+
+    def __init__(self, view: Any) -> None:
+        self.__array_interface__ = {
+            "version": 3,
+            "shape": view.shape,
+            "strides": view.strides,
+            "typestr": f"|V{view.itemsize}",
+            "data": (arrays.address(view), True),
+        }
+
+
+def _shares_memory(a: Any, b: Any) -> bool:
+    """Whether two views have a byte in common; yes where that is too hard to tell.
+
+    CuPy's own function of that name sorts all addresses, and waits for the device.
+    """
+    try:
+        return np.shares_memory(_Addresses(a), _Addresses(b), max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True
 
 
 @lru_cache

@@ -1,0 +1,284 @@
+"""The command line, end to end, and the experiments behind it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cupylut
+from cupylut import cli
+from cupylut.experiments import demo, speed
+
+OPTIMA = {"gelu": (4.64, 8.2e-6), "gelu_tanh": (4.43, 7.5e-6), "silu": (12.71, 3.9e-5)}
+
+
+def run_demo(cwd: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", "cupylut", "demo", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(output: str, label: str) -> dict[str, list[float]]:
+    """The figures of the rows with this label, by function."""
+    found: dict[str, list[float]] = {}
+    function = ""
+    for line in output.splitlines():
+        if match := re.match(r"(\w+) \(the paper's", line):
+            function = match[1]
+        elif line.startswith(f"  {label} "):
+            found[function] = [
+                float(word.rstrip("x")) for word in line.replace(",", "").split()[1:]
+            ]
+    return found
+
+
+def is_png(path: Path) -> bool:
+    return path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The demo without most of its timing, in a directory of its own."""
+    monkeypatch.setattr(demo, "ELEMENTS", 1000)
+    monkeypatch.setattr(demo, "ROUNDS", 1)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_demo_finds_the_optima_and_draws_them(tmp_path: Path) -> None:
+    done = run_demo(tmp_path)
+    assert done.returncode == 0, done.stderr
+    optimal, paper, gain = (rows(done.stdout, label) for label in ("optimal", "paper's", "gain"))
+    assert optimal.keys() == paper.keys() == gain.keys() == OPTIMA.keys()
+    for function, (end, error) in OPTIMA.items():
+        lo, hi, largest, *_ = optimal[function]
+        assert [lo, hi] == pytest.approx([-end, end], rel=0.03)
+        assert largest == pytest.approx(error, rel=0.05)
+        assert 1700 < gain[function][0] < 2600
+        assert gain[function] == pytest.approx(
+            [p / o for p, o in zip(paper[function][2:], optimal[function][2:], strict=True)],
+            rel=0.03,
+        )
+        assert re.search(rf"^  {function}( +\d+\.\d\d){{2,3}} +\w+", done.stdout, re.MULTILINE)
+    picture = tmp_path / "cupylut-demo.png"
+    assert is_png(picture)
+    assert str(picture) in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100 + len(str(tmp_path))
+
+
+def test_demo_measures_the_users_inputs(quick: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(1).normal(-1, 2, (3, 500)).astype(np.float32)
+    np.save("mine.npy", np.append(x, [np.nan, np.inf]))
+    assert cli.main(["demo", "--input", "mine.npy", "--size", "256", "--plot", "mine.PNG"]) == 0
+    output = capsys.readouterr().out
+    assert "1,500 values of mine.npy (2 not finite left out)" in output
+    assert "256 nodes" in output
+    assert is_png(quick / "mine.PNG")
+    for function, (*_, mean) in rows(output, "optimal").items():
+        table = cupylut.tabulate(function, size=256)
+        exact = cupylut.FUNCTIONS[function](x)
+        assert mean == pytest.approx(np.abs(table(x).astype(float) - exact).mean(), rel=0.01)
+
+
+def test_demo_averages_more_inputs_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    function, x = cupylut.FUNCTIONS["silu"], speed.normal_inputs(1000)
+    table = cupylut.LinearTable.build(function, x.dtype, -8, 8, 1024)
+    whole = demo._mean_error(table, function, x)
+    monkeypatch.setattr(demo, "_CHUNK", 64)
+    assert demo._mean_error(table, function, x) == pytest.approx(whole)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", "int32", "uint8"])
+def test_inputs_of_any_real_dtype(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "x.npy", np.arange(6).reshape(2, 3).astype(dtype))
+    values = cli._inputs(str(tmp_path / "x.npy")).values
+    assert values.dtype == np.float32
+    assert values.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def bad_inputs() -> dict[str, Any]:
+    return {
+        "empty": np.zeros((0, 3)),
+        "nan": np.full(5, np.nan),
+        "huge": np.full(5, 1e300),
+        "complex": np.ones(3, complex),
+        "text": np.array(["a", "b"]),
+        "objects": np.array([{}, None]),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("empty.npy", "no finite number"),
+        ("nan.npy", "no finite number"),
+        ("huge.npy", "no finite number"),
+        ("complex.npy", "complex128, not real numbers"),
+        ("text.npy", "not real numbers"),
+        ("objects.npy", "no intact .npy file"),
+        ("notes.txt", "no intact .npy file"),
+        ("nothing.npy", "no intact .npy file"),
+        ("half.npy", "no intact .npy file"),
+        ("archive.npz", "is an archive"),
+        ("missing.npy", "No such file"),
+        (".", "Is a directory"),
+    ],
+)
+def test_bad_inputs_end_in_one_line(
+    quick: Path, capsys: pytest.CaptureFixture[str], name: str, message: str
+) -> None:
+    for stem, array in bad_inputs().items():
+        np.save(stem, array)
+    np.savez("archive", x=np.ones(3))
+    Path("notes.txt").write_text("not an array\n")
+    Path("nothing.npy").touch()
+    np.save("half", np.ones(100))
+    os.truncate("half.npy", 200)
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["demo", "--input", name])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert repr(name) in captured.err
+    assert message in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "COMMAND"),
+        (["dance"], "invalid choice"),
+        (["demo", "--size", "1"], "2 to 65,536"),
+        (["demo", "--size", "many"], "invalid literal"),
+        (["demo", "--plot", "picture.jpg"], ".png"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    error = capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert error.count("\n") == 1
+    assert message in error
+
+
+def test_a_picture_that_cannot_be_written_does_not_fail(
+    quick: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["demo", "--plot", "no/such/place.png"]) == 0
+    captured = capsys.readouterr()
+    assert rows(captured.out, "optimal").keys() == OPTIMA.keys()
+    assert "no/such/place.png cannot be written: No such file" in captured.err
+
+
+def test_demo_in_an_unwritable_directory(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("this user may write to read-only directories")
+    done = run_demo(tmp_path)
+    assert done.returncode == 0
+    assert "cupylut-demo.png cannot be written: Permission denied" in done.stderr
+
+
+def test_demo_with_the_base_dependencies_alone(tmp_path: Path) -> None:
+    absent = "import sys\nsys.modules |= dict.fromkeys(['cupy', 'matplotlib', 'torch', 'tqdm'])\n"
+    (tmp_path / "sitecustomize.py").write_text(absent)
+    done = run_demo(tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0
+    assert done.stderr == "No progress bar and no picture: pip install 'cupylut[plot]'\n"
+    assert rows(done.stdout, "optimal").keys() == OPTIMA.keys()
+    assert "PyTorch is not installed" in done.stdout
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_race_takes_turns() -> None:
+    turns: list[str] = []
+    seconds = speed.race({name: partial(turns.append, name) for name in "AB"}, rounds=3)
+    assert "".join(turns) == "AABB" * 3
+    assert {name: s.shape for name, s in seconds.items()} == {"A": (3,), "B": (3,)}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", speed.EXPRESSIONS)
+def test_the_expressions_compute_the_functions(name: str, dtype: str) -> None:
+    x = speed.normal_inputs(1000, dtype)
+    y = speed.scipy_expression(name, x)
+    assert y.dtype == x.dtype
+    tolerance = {"float16": 1e-3, "bfloat16": 1e-2}.get(dtype, 1e-6)
+    exact = cupylut.FUNCTIONS[name](x)
+    np.testing.assert_allclose(y.astype(float), exact, rtol=tolerance, atol=tolerance)
+
+
+def test_torch_gets_its_threads_back() -> None:
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        times = speed.cpu_times("gelu_tanh", cupylut.tabulate("gelu_tanh"), 100, rounds=1)
+        assert torch.get_num_threads() == 2
+        assert list(times) == ["SciPy", "cupylut", "PyTorch"]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_gpu_times_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With NumPy in CuPy's place: what is run, not how fast."""
+
+    def benchmark(run: speed.Run, n_repeat: int) -> SimpleNamespace:
+        run()
+        return SimpleNamespace(gpu_times=np.full((1, n_repeat), 1e-3))
+
+    from scipy import special
+
+    cuda = SimpleNamespace(is_available=lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, asarray=np.asarray))
+    monkeypatch.setitem(sys.modules, "cupyx.profiler", SimpleNamespace(benchmark=benchmark))
+    monkeypatch.setitem(sys.modules, "cupyx.scipy.special", special)
+    monkeypatch.setattr(speed, "GPU_ELEMENTS", 1000)
+    times = speed.gpu_times("gelu", cupylut.tabulate("gelu"))
+    assert times == pytest.approx({"CuPy": 1e3, "cupylut": 1e3})
+
+
+def test_benchmark_writes_what_it_measured(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "measure", partial(speed.measure, elements=5000, pairs=3))
+    assert cli.main(["bench", "--json", "bench.json"]) == 0
+    output = capsys.readouterr().out
+    record = json.loads((quick / "bench.json").read_text())
+    assert {"date", "platform", "processor", "versions", "results", "contract"} <= record.keys()
+    assert record["versions"].keys() >= {"python", "cupylut", "numpy", "scipy"}
+    assert [(r["function"], r["dtype"]) for r in record["results"]] == list(speed.CASES)
+    for r in record["results"]:
+        assert (r["elements"], r["pairs"]) == (5000, 3)
+        assert 0 < r["ratio_min"] <= r["ratio"] <= r["ratio_max"]
+        assert f"{r['ratio']:.2f}x" in output
+    first = record["results"][0]
+    assert record["contract"]["kept"] == (first["ratio"] >= 3)
+    assert ("NOT KEPT" in output) != record["contract"]["kept"]
+
+
+def test_benchmark_that_cannot_be_written(
+    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "CASES", speed.CASES[:1])
+    monkeypatch.setattr(speed, "measure", partial(speed.measure, elements=100, pairs=1))
+    assert cli.main(["bench", "--json", "no/such/place.json"]) == 2
+    assert "no/such/place.json cannot be written: No such file" in capsys.readouterr().err
