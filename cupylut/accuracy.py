@@ -1,13 +1,16 @@
 """What "error" means here: distances in absolute terms and in ulp, gathered in an `ErrorReport`."""
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .functions import Float64Array
+from .functions import Float64Array, Function
 
 DType: TypeAlias = np.dtype[Any]
 
@@ -77,6 +80,55 @@ def all_inputs(dtype: DTypeLike) -> NDArray[Any]:
     return np.arange(65536, dtype=np.uint16).view(as_dtype(dtype))
 
 
+def round_to(y: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:
+    """y rounded once, to nearest even, from float64 to `dtype`.
+
+    Not ``astype``: to bfloat16 that goes through float32 and rounds twice.
+
+    >>> float(round_to(1 + 2.0**-8 + 2.0**-40, "bfloat16"))
+    1.0078125
+    """
+    y = np.asarray(y, np.float64)
+    with np.errstate(all="ignore"):
+        spacing = ulp(np.where(np.isfinite(y), y, 0), dtype)
+        return (np.rint(y / spacing) * spacing).astype(as_dtype(dtype))
+
+
+def correctly_rounded(function: Function, dtype: DTypeLike) -> NDArray[Any]:
+    """f(x) rounded once from the exact value, for every pattern x of a 16-bit dtype.
+
+    The float64 reference decides, except where the exact value is so near to the middle between
+    two results that float64 cannot tell: those inputs of the functions in `FUNCTIONS` were decided
+    with mpmath and are kept in data/hard_cases.json. For a function of the user the reference has
+    the last word. Raises ValueError where it gives NaN for a number.
+    """
+    x = all_inputs(dtype)
+    wide = widened(x)
+    exact = function(wide)
+    failed = np.isnan(exact) & ~np.isnan(wide)
+    if failed.any():
+        where = wide[failed][0]
+        raise ValueError(f"{function.name}({where:g}) is NaN: give a function of every number")
+    y = round_to(exact, dtype)
+    for pattern, result in hard_cases().get(function.name, {}).get(x.dtype.name, ()):
+        y.view(np.uint16)[pattern] = result
+    return y
+
+
+@lru_cache
+def hard_cases() -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """Function -> dtype -> pairs of patterns (x, f(x)) that float64 would round wrongly."""
+    text = (resources.files("cupylut.data") / "hard_cases.json").read_text(encoding="utf-8")
+    cases: dict[str, dict[str, list[tuple[int, int]]]] = json.loads(text)
+    return cases
+
+
+def widened(x: NDArray[Any]) -> Float64Array:
+    """x as float64, quietly also where a NaN signals."""
+    with np.errstate(invalid="ignore"):
+        return x.astype(np.float64)
+
+
 def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDArray[Any], int]:
     """Inputs that find the worst error of a table on [lo, hi]; the first `count` fill it evenly.
 
@@ -87,8 +139,7 @@ def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDA
     even = (lo + width * golden).astype(dtype)
     if dtype.itemsize == 2:
         every = all_inputs(dtype)
-        with np.errstate(invalid="ignore"):  # signalling NaN among them
-            rest = every[np.isfinite(every)]
+        rest = every[np.isfinite(widened(every))]
     else:
         middles = lo + (np.arange(segments) + 0.5) * (width / segments)
         shrinking = width * np.exp2(-np.arange(53.0))

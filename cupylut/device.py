@@ -28,7 +28,6 @@ THREADS = 256  # a block; a multiple of the warp that leaves 64 registers a thre
 OPTIONS = ("--std=c++17", "--fmad=false")
 
 SCALARS = {"float16": "Float16", "bfloat16": "BFloat16", "float32": "float", "float64": "double"}
-REALS = {"float32": "float", "float64": "double"}
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
@@ -66,8 +65,7 @@ def source(name: str) -> str:
 
 def elementwise_defines(table: Table) -> dict[str, str]:
     """What `elementwise.cu` must be compiled with for a table of this kind and dtype."""
-    real = REALS["float64" if table.dtype.itemsize == 8 else "float32"]
-    return {"SCALAR": SCALARS[table.dtype.name], "TABLE": f"{type(table).__name__}<{real}>"}
+    return {"SCALAR": SCALARS[table.dtype.name], "TABLE": table.struct}
 
 
 def build_defines(function: str) -> dict[str, str]:
@@ -153,7 +151,7 @@ class _Launch:
         )
         self.max_blocks = max(1, blocks) * attributes["MultiProcessorCount"]
         self.lanes = 16 // table.dtype.itemsize
-        self.table = (self.entries, np.int32(len(self.entries)), table.parameters)
+        self.table = (self.entries, np.int32(self.entries.nbytes), table.parameters)
         # CuPy copies arguments by value before the launch; entries hold device memory alive.
 
     def __call__(self, x: Any, y: Any) -> None:

@@ -75,12 +75,12 @@ class Function:
 
     def __call__(self, x: ArrayLike) -> Float64Array:
         """f(x) in float64."""
-        x = np.asarray(x, np.float64)
         with np.errstate(all="ignore"):
+            x = np.asarray(x, np.float64)
             y = np.asarray(self.reference(x), np.float64)
-        infinite = np.isinf(x)
-        if infinite.any():
-            y = np.where(infinite, np.where(x < 0, self.left(x), self.right(x)), y)
+            infinite = np.isinf(x)
+            if infinite.any():
+                y = np.where(infinite, np.where(x < 0, self.left(x), self.right(x)), y)
         return y
 
     @property

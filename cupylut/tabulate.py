@@ -7,7 +7,7 @@ from numpy.typing import DTypeLike
 from .accuracy import as_dtype
 from .functions import Function, Reference, as_function
 from .search import search
-from .tables import KINDS, LinearTable, Table
+from .tables import KINDS, DirectTable, LinearTable, Table
 from .tables.linear import Nodes
 
 
@@ -15,38 +15,48 @@ def tabulate(
     function: str | Function | Reference,
     dtype: DTypeLike = "float32",
     *,
-    kind: str = "linear",
-    size: int = 1024,
-    domain: tuple[float, float] | Literal["optimal"] = "optimal",
-    nodes: Nodes = "plain",
+    kind: str | None = None,
+    size: int | None = None,
+    domain: tuple[float, float] | Literal["optimal"] | None = None,
+    nodes: Nodes | None = None,
     left: float | str | None = None,
     right: float | str | None = None,
 ) -> Table:
-    """Tabulate y = f(x): `size` nodes on [lo, hi], straight lines between them, f's tails outside.
+    """Tabulate y = f(x) for inputs and results of one dtype.
 
     function: a name of `cupylut.FUNCTIONS`, or a callable that takes and returns a float64 array,
     with its tails `left` and `right`: the number that it approaches on that side, or "identity".
 
-    dtype: of the inputs and results: float16, bfloat16, float32 or float64.
+    dtype: float16, bfloat16, float32 or float64.
 
-    size: the number of nodes, from 2 to 65,536. domain: (lo, hi), or "optimal" for the one with
-    the smallest worst-case error, found by `cupylut.search`. nodes: "plain" ones lie on the curve;
-    "balanced" ones lie beside it so that the error has both signs and is half as large.
+    kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes; or
+    "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
+    Left out, it is direct where it can be, and linear if size, domain or nodes ask for that.
+
+    size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
+    for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
+    nodes: "plain" ones, as if left out, lie on the curve; "balanced" ones lie beside it so that the
+    error has both signs and is half as large.
 
     The table is immutable. ``table(x)`` evaluates it on an array of any library, ``table.report``
     says how far it is from f, ``table.save(path)`` keeps it.
 
-    Raises ValueError for an unknown function, kind or dtype, for a size or domain that makes no
-    table, and for a callable that is not finite on it or does not approach its tails.
+    Raises ValueError for an unknown function, kind or dtype, for a size, domain or nodes that make
+    no table of this kind, and for a callable that is not finite on the domain or does not approach
+    its tails.
 
     Source: Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference of High-Cost
     Activation Functions" (2024).
 
+    >>> import numpy as np
     >>> table = tabulate("gelu", size=1024)
     >>> table
-    LinearTable(gelu, float32, 1024 nodes on [-4.641, 4.641])
+    LinearTable(gelu, float32, 1024 nodes on [-4.637, 4.637])
     >>> print(f"{table.report.max_abs:.1e}")
     8.2e-06
+
+    >>> tabulate("gelu", "bfloat16").report.max_ulp <= 0.5
+    True
 
     Any other function, here the softsign with its tails −1 and 1:
 
@@ -56,13 +66,22 @@ def tabulate(
     """
     f = as_function(function, left, right)
     found = as_dtype(dtype)
+    layout = {"size": size, "domain": domain, "nodes": nodes}
+    given = [name for name, value in layout.items() if value is not None]
+    if kind is None:
+        kind = "direct" if found.itemsize == 2 and not given else "linear"
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
-    if isinstance(domain, str):
-        if domain != "optimal":
+    if kind == "direct":
+        if given:
+            raise ValueError(
+                f'a direct table takes no {", ".join(given)}: that is for kind="linear"'
+            )
+        return DirectTable.build(f, found)
+    size, nodes = 1024 if size is None else size, nodes or "plain"
+    if domain is None or isinstance(domain, str):
+        if domain not in (None, "optimal"):
             raise ValueError(f'domain={domain!r}: give (lo, hi) or "optimal"')
         best = search(f, size, nodes=nodes)
-        lo, hi = best.lo, best.hi
-    else:
-        lo, hi = domain
-    return LinearTable.build(f, found, lo, hi, size, nodes)
+        domain = best.lo, best.hi
+    return LinearTable.build(f, found, *domain, size, nodes)

@@ -2,17 +2,18 @@
 //
 // Compiled once per storage type and kind of table:
 //   SCALAR  float, double, Float16 or BFloat16: what x and y hold
-//   TABLE   the lookup, such as LinearTable<float>; it computes in TABLE::Real
+//   TABLE   the lookup, such as LinearTable<float>: SCALAR operator()(SCALAR, const Entry*)
 //
 // Every block copies the table into shared memory, then strides over the array. Each thread reads
 // its first vector before the copy and the barrier, so that the two latencies overlap. Arrays are
 // read and written 16 bytes at a time between a head and a tail of single elements; where x and y
 // are misaligned differently, every element is single.
 //
-// Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap.
+// Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap; the
+// table's entries are aligned to 16 bytes and an even number of bytes.
+#include "direct.cuh"
 #include "linear.cuh"
 
-using Real = TABLE::Real;
 using Entry = TABLE::Entry;
 
 constexpr int VECTOR_BYTES = 16;
@@ -22,16 +23,10 @@ struct alignas(VECTOR_BYTES) Vector {
     SCALAR lane[LANES];
 };
 
-__device__ __forceinline__ SCALAR evaluate(const TABLE& table, const Entry* entries, SCALAR x) {
-    SCALAR y;
-    narrow(table(widen(x), entries), y);
-    return y;
-}
-
 __device__ __forceinline__ Vector evaluate(const TABLE& table, const Entry* entries, Vector x) {
     Vector y;
 #pragma unroll
-    for (int i = 0; i < LANES; ++i) y.lane[i] = evaluate(table, entries, x.lane[i]);
+    for (int i = 0; i < LANES; ++i) y.lane[i] = table(x.lane[i], entries);
     return y;
 }
 
@@ -74,20 +69,35 @@ __device__ __forceinline__ void run(
         i = following;
     }
 #pragma unroll 1
-    for (i = thread; i < parts.head; i += stride) y[i] = evaluate(table, entries, x[i]);
+    for (i = thread; i < parts.head; i += stride) y[i] = table(x[i], entries);
 #pragma unroll 1
-    for (i = parts.tail + thread; i < count; i += stride) y[i] = evaluate(table, entries, x[i]);
+    for (i = parts.tail + thread; i < count; i += stride) y[i] = table(x[i], entries);
 }
 
-// The table in shared memory: launch with length * sizeof(Entry) bytes of it.
+// Copies the entries by all threads of the block; they are there behind the next barrier.
+__device__ __forceinline__ void copy(unsigned char* target, const Entry* entries, int bytes) {
+    struct alignas(16) Word {
+        unsigned part[4];
+    };
+    const int words = bytes / 16, halves = bytes % 16 / 2;
+    const Word* source = reinterpret_cast<const Word*>(entries);
+    for (int i = threadIdx.x; i < words; i += blockDim.x) {
+        reinterpret_cast<Word*>(target)[i] = source[i];
+    }
+    for (int i = threadIdx.x; i < halves; i += blockDim.x) {
+        reinterpret_cast<unsigned short*>(target + 16 * words)[i] =
+            reinterpret_cast<const unsigned short*>(source + words)[i];
+    }
+}
+
+// The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void elementwise(
-    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int length, TABLE table) {
+    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int bytes, TABLE table) {
     extern __shared__ __align__(16) unsigned char shared[];
-    Entry* resident = reinterpret_cast<Entry*>(shared);
     run(x, y, count, table, [=] {
-        for (int i = threadIdx.x; i < length; i += blockDim.x) resident[i] = entries[i];
+        copy(shared, entries, bytes);
         __syncthreads();
-        return static_cast<const Entry*>(resident);
+        return reinterpret_cast<const Entry*>(shared);
     });
 }
 

@@ -27,6 +27,13 @@ __device__ __forceinline__ float multiply_add_down(float a, float b, float c) {
     return r;
 }
 
+// The same, rounded towards +∞.
+__device__ __forceinline__ float multiply_add_up(float a, float b, float c) {
+    float r;
+    asm("fma.rp.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+
 // The same, rounded to nearest and clamped to [0, 1]; 0 for NaN.
 __device__ __forceinline__ float multiply_add_saturated(float a, float b, float c) {
     float r;

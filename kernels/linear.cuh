@@ -23,12 +23,16 @@ struct LinearTable {
 
     // Costs one 8-byte read (16 in double). Lines lie in 32 banks of 4 bytes, so a warp whose
     // inputs are spread over the table takes several passes: 5.8 on average for random lines.
-    __device__ __forceinline__ Real operator()(Real x, const Entry* lines) const {
+    template <typename Scalar>
+    __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* lines) const {
+        const Real x = widen(scalar);
         const Real position = multiply_add_saturated(x, scale, offset);
         const char* base = reinterpret_cast<const char*>(lines);
         const Entry line = *reinterpret_cast<const Entry*>(base + byte_offset(position, width));
         const Real clamped = minimum(maximum(x, low), high);
-        return where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept));
+        Scalar y;
+        narrow(where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept)), y);
+        return y;
     }
 
 private:

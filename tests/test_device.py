@@ -113,7 +113,7 @@ def cupy():
 @every_dtype
 def test_device_evaluates_the_same_bits(cupy, name: str, dtype: np.dtype) -> None:
     """All 16-bit inputs, a million others, from the same lines as on the host."""
-    table = tabulate(name, dtype)
+    table = tabulate(name, dtype, kind="linear")
     x = inputs(table, 1_000_000)
     loaded = tabulate(FUNCTIONS[name].reference, dtype, domain=(table.lo, table.hi),
                       left=FUNCTIONS[name].left, right=FUNCTIONS[name].right)  # fmt: skip

@@ -99,7 +99,8 @@ def mutated(folder: Path, file: str, old: str, new: str) -> Path:
 CHANGES = [
     (None, "elementwise.cu", "following = i + stride;", "following = i + stride + 1;"),
     (None, "elementwise.cu", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
-    (None, "elementwise.cu", "i < length; i +=", "i < length - 1; i +="),
+    (None, "elementwise.cu", "i < words; i +=", "i < words - 1; i +="),
+    (None, "elementwise.cu", "i < halves; i +=", "i < halves - 1; i +="),
     (None, "elementwise.cu", "i = parts.tail + thread", "i = parts.tail + thread + 1"),
     (None, "elementwise.cu", "i < parts.head;", "i + 1 < parts.head;"),
     (None, "linear.cuh", "multiply_add(line.slope,", "multiply_add(1.0000002f * line.slope,"),

@@ -2,11 +2,12 @@
 
 import os
 
+from .direct import DirectTable as DirectTable
 from .linear import LinearTable as LinearTable
 from .table import Table as Table
 from .table import read
 
-KINDS: dict[str, type[Table]] = {LinearTable.kind: LinearTable}
+KINDS: dict[str, type[Table]] = {cls.kind: cls for cls in (LinearTable, DirectTable)}
 
 
 def load(path: str | os.PathLike[str]) -> Table:
@@ -19,7 +20,7 @@ def load(path: str | os.PathLike[str]) -> Table:
     >>> path = os.path.join(tempfile.mkdtemp(), "gelu.npz")
     >>> cupylut.tabulate("gelu", size=256).save(path)
     >>> cupylut.load(path)
-    LinearTable(gelu, float32, 256 nodes on [-4.07, 4.07])
+    LinearTable(gelu, float32, 256 nodes on [-4.057, 4.057])
     """
     fields, values = read(path)
     try:

@@ -156,6 +156,11 @@ class LinearTable(Table):
         """The dtype that results are computed in: float64 for float64, else float32."""
         return np.dtype(np.float64 if self.dtype.itemsize == 8 else np.float32)
 
+    @property
+    def struct(self) -> str:
+        """LinearTable<float> or LinearTable<double>."""
+        return f"LinearTable<{'double' if self.real.itemsize == 8 else 'float'}>"
+
     @cached_property
     def entries(self) -> NDArray[Any]:
         """The lines, shape (size + 1, 2): slope and intercept of the tails and the segments."""

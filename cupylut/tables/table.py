@@ -44,6 +44,11 @@ class Table(ABC):
 
     @property
     @abstractmethod
+    def struct(self) -> str:
+        """The C++ type of the lookup, in the kernel file named like the kind."""
+
+    @property
+    @abstractmethod
     def entries(self) -> NDArray[Any]:
         """What the kernel keeps in shared memory, one row an entry."""
 

@@ -20,7 +20,7 @@ int main(int, char** argv) {
 
     launch(uncached ? elementwise_uncached : elementwise, grid, block,
            uncached ? 0 : entries.bytes(), static_cast<const SCALAR*>(x.data()), y.data(), count,
-           static_cast<const Entry*>(entries.data()), static_cast<int>(length), table);
+           static_cast<const Entry*>(entries.data()), static_cast<int>(entries.bytes()), table);
 
     send(y.data(), y.bytes());
     return x.guards_intact() && other.guards_intact() && entries.guards_intact() ? 0 : 3;

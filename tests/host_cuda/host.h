@@ -102,10 +102,10 @@ inline void send(const void* source, std::size_t bytes) { std::fwrite(source, 1,
 
 // --- the operations of kernels/floating.cuh ---
 
-// The result of an operation rounded towards −∞; volatile keeps it between the two calls.
+// The result of an operation in a rounding mode; volatile keeps it between the two calls.
 template <typename Operation>
-auto rounded_down(Operation operation) {
-    std::fesetround(FE_DOWNWARD);
+auto rounded(int mode, Operation operation) {
+    std::fesetround(mode);
     volatile auto result = operation();
     std::fesetround(FE_TONEAREST);
     return result;
@@ -113,9 +113,17 @@ auto rounded_down(Operation operation) {
 
 inline float multiply_add(float a, float b, float c) { return std::fma(a, b, c); }
 
-inline float multiply_add_down(float a, float b, float c) {
+inline float multiply_add_in(int mode, float a, float b, float c) {
     volatile float x = a, y = b, z = c;
-    return rounded_down([&] { return std::fma(float(x), float(y), float(z)); });
+    return rounded(mode, [&] { return std::fma(float(x), float(y), float(z)); });
+}
+
+inline float multiply_add_down(float a, float b, float c) {
+    return multiply_add_in(FE_DOWNWARD, a, b, c);
+}
+
+inline float multiply_add_up(float a, float b, float c) {
+    return multiply_add_in(FE_UPWARD, a, b, c);
 }
 
 inline float minimum(float a, float b) { return std::fmin(a, b); }
@@ -129,7 +137,7 @@ inline float where_exceeds(float x, float bound, float y) { return std::fabs(x) 
 
 inline double add_down(double a, double b) {
     volatile double x = a, y = b;
-    return rounded_down([&] { return x + y; });
+    return rounded(FE_DOWNWARD, [&] { return x + y; });
 }
 
 template <typename To, typename From>

@@ -1,0 +1,208 @@
+"""One entry per bit pattern: the table of a 16-bit dtype, correctly rounded for every input.
+
+Derivation. A 16-bit dtype has 65,536 inputs, so f can be tabulated outright, each result rounded
+once from the exact value. Most inputs need no entry, though. Close to zero f is its tangent to
+within half an ulp, and far out it is its tail. So for either sign the table keeps a *window* of
+magnitudes, and a *rule* on each side of it:
+
+    y = results[base + |x| − first]             first ≤ |x| < first + length, in bit patterns
+    y = round(up(slope·clamp(x) + intercept))   nearer to zero, or farther out
+    y = x where x is NaN, or ±0 and f keeps it
+
+"up" rounds the float32 value towards +∞ before it is rounded to nearest in 16 bits. That is for
+ties: x/2 falls between two subnormals for every odd pattern, and there the exact value, a little
+above x/2 for gelu-like functions, decides. With the intercept 2⁻¹⁴⁹ the float32 value is a little
+above x/2 too, and the tie is no more.
+
+Windows are found by comparing the rules with the correct results of all inputs, so every function
+has a table: a function without a rule has windows over everything.
+
+`kernels/direct.cuh` is the device half. The NumPy half is one gather from all 65,536 results.
+"""
+
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy import (
+    DType,
+    ErrorReport,
+    all_inputs,
+    as_dtype,
+    correctly_rounded,
+    error_report,
+    widened,
+)
+from ..functions import Float64Array, Function, Tail
+from .table import Table
+
+Patterns: TypeAlias = NDArray[np.uint16]
+
+SIGN = 0x8000
+TINY = 2.0**-149  # the smallest float32
+
+# Elements gathered at a time: the converted indices, 8 bytes each, stay in the cache.
+CHUNK = 65536
+
+_WINDOW = np.dtype([("first", np.uint32), ("length", np.uint32), ("base", np.uint32)])
+_RULE = np.dtype([("slope", np.float32), ("intercept", np.float32)])
+_PARAMETERS = np.dtype(
+    [
+        *((name, _WINDOW) for name in ("positive", "negative")),
+        *((name, _RULE) for name in ("near_positive", "near_negative")),
+        *((name, _RULE) for name in ("far_positive", "far_negative")),
+        *((name, np.float32) for name in ("low", "high", "keep")),
+    ]
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DirectTable(Table):
+    """The correctly rounded result of every input of float16 or bfloat16.
+
+    `results` holds the bit pattern of f(x) for every pattern of x; `slope` is f′(0), and `left`,
+    `right` and `keeps_zero` are the function's: they give the rules. Make one with
+    `cupylut.tabulate`.
+    """
+
+    kind: ClassVar[str] = "direct"
+
+    name: str
+    dtype: DType
+    results: Patterns
+    slope: float
+    left: Tail
+    right: Tail
+    keeps_zero: bool
+    report: ErrorReport
+
+    @classmethod
+    def build(cls, function: Function, dtype: DType) -> Self:
+        """Tabulate a function; raises ValueError where it is NaN for a number."""
+        if dtype.itemsize != 2:
+            raise ValueError(f"a direct table is for float16 or bfloat16, not for {dtype}")
+        x = all_inputs(dtype)
+        y = correctly_rounded(function, dtype)
+        finite = np.isfinite(widened(x))
+        h = 2.0**-20
+        return cls(
+            name=function.name,
+            dtype=dtype,
+            results=_frozen(y.view(np.uint16)),
+            slope=float(function(h) - function(-h)) / (2 * h),
+            left=function.left,
+            right=function.right,
+            keeps_zero=function.keeps_zero,
+            report=error_report(x[finite], y[finite], function(x[finite]), int(finite.sum())),
+        )
+
+    def __repr__(self) -> str:
+        return f"DirectTable({self.name}, {self.dtype.name}, {self.entries.nbytes:,} bytes)"
+
+    def __reduce__(self) -> Any:
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def struct(self) -> str:
+        """DirectTable<Float16> or DirectTable<BFloat16>."""
+        return f"DirectTable<{'Float16' if self.dtype == np.float16 else 'BFloat16'}>"
+
+    @cached_property
+    def entries(self) -> Patterns:
+        """The results inside the two windows, the positive one first; at least one."""
+        p = self.parameters[0]
+        windows = [
+            self.results[sign + w["first"] : sign + w["first"] + w["length"]]
+            for sign, w in ((0, p["positive"]), (SIGN, p["negative"]))
+        ]
+        return _frozen(np.concatenate([*windows, self.results[:1]]))
+
+    @cached_property
+    def parameters(self) -> NDArray[Any]:
+        """struct DirectTable of `kernels/direct.cuh`."""
+        p = np.zeros(1, _PARAMETERS)
+        # A constant rule is slope 0 times x: keep ±inf out of the product.
+        p["low"] = np.finfo(np.float32).min if self.left.slope == 0 else -np.inf
+        p["high"] = np.finfo(np.float32).max if self.right.slope == 0 else np.inf
+        p["keep"] = 0 if self.keeps_zero else -1
+        base = 0
+        for sign, tail, side in ((0, self.right, "positive"), (SIGN, self.left, "negative")):
+            near, first = max(
+                ((rule, self._agreement(rule, sign)) for rule in self._near_rules()),
+                key=lambda found: found[1],
+            )
+            far = (tail.slope, tail.intercept)
+            last = max(first, self._agreement(far, sign, from_far_out=True))
+            p[side] = (first, last - first, base)
+            p[f"near_{side}"], p[f"far_{side}"] = near, far
+            base += last - first
+        return p
+
+    def _near_rules(self) -> list[tuple[float, float]]:
+        """Tangents at zero that f may have: (slope, intercept)."""
+        at_zero = float(self.results[:1].view(self.dtype)[0])
+        if at_zero != 0:
+            return [(0.0, at_zero)]
+        slope = float(np.float32(self.slope))
+        return [(slope, TINY), (slope, 0.0)]
+
+    def _agreement(self, rule: tuple[float, float], sign: int, from_far_out: bool = False) -> int:
+        """The magnitude up to which, or from which on, a rule gives the correct results."""
+        x = widened(all_inputs(self.dtype)[sign : sign + SIGN])
+        with np.errstate(all="ignore"):
+            ruled = _rounded_up(*rule, x).astype(self.dtype).view(np.uint16)
+        wrong = (ruled != self.results[sign : sign + SIGN]) & ~np.isnan(x)
+        wrong[0] &= not self.keeps_zero
+        if from_far_out:
+            return SIGN - int(np.argmax(wrong[::-1])) if wrong.any() else 0
+        return int(np.argmax(wrong)) if wrong.any() else SIGN
+
+    def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the table's values at x into out; both 1-D, of the table's dtype."""
+        patterns, results = x.view(np.uint16), out.view(np.uint16)
+        for i in range(0, x.size, CHUNK):
+            chunk = slice(i, i + CHUNK)
+            np.take(self.results, patterns[chunk], out=results[chunk], mode="wrap")
+
+    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+        state = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = state.pop("results").astype(np.float64)
+        del state["report"]
+        return state | {"dtype": self.dtype.name}, values
+
+    @classmethod
+    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+        if values.shape != (65536,):
+            raise ValueError(f"a direct table has 65,536 results, not {values.shape}")
+        return cls(
+            name=str(fields["name"]),
+            dtype=as_dtype(fields["dtype"]),
+            results=_frozen(values.astype(np.uint16)),
+            slope=float(fields["slope"]),
+            left=Tail(*fields["left"]),
+            right=Tail(*fields["right"]),
+            keeps_zero=bool(fields["keeps_zero"]),
+            report=ErrorReport(**fields["report"]),
+        )
+
+
+def _rounded_up(slope: float, intercept: float, x: Float64Array) -> NDArray[np.float32]:
+    """slope·x + intercept as one float32 operation that rounds towards +∞."""
+    line = slope * x if slope else np.zeros(x.size)  # exact: 24 bits times 11
+    # What float64 loses of the sum (Knuth's two-sum) tells on which side of it the exact sum is.
+    total = line + intercept
+    part = total - line
+    lost = (line - (total - part)) + (intercept - part)
+    nearest = total.astype(np.float32)
+    below = (nearest < total) | ((nearest == total) & (lost > 0))
+    if slope == 0:
+        nearest[:] = intercept  # keeps the sign of a zero
+    return np.where(below, np.nextafter(nearest, np.float32(np.inf)), nearest)
+
+
+def _frozen(array: Patterns) -> Patterns:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,202 @@
+"""tables/direct.py and kernels/direct.cuh: correctly rounded for every input of both 16-bit types.
+
+The oracle is the exact value: float64 from scipy's references where it is far enough from the
+middle between two results, mpmath elsewhere.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from cubin import ARCHITECTURES, compile_kernel, resources
+from host_cuda import SANITIZERS, HostError, Program
+from test_elementwise import mutated
+from test_functions import EXACT, mp
+from test_linear import assert_same_bits
+
+import cupylut
+from cupylut import FUNCTIONS, device, tabulate
+from cupylut.accuracy import DTYPES, all_inputs, round_to, widened
+from cupylut.data import hard_cases
+from cupylut.functions import Function
+from cupylut.tables import DirectTable
+
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES[:2], ids=lambda d: d.name)
+
+
+def misrounded(name: str, x: np.ndarray, y: np.ndarray) -> int:
+    """How many results are not the neighbour of f(x) that rounding to nearest even gives."""
+    number = np.isfinite(widened(x))
+    x, y = x[number], y[number]
+    exact = FUNCTIONS[name](widened(x))
+    pattern = y.view(np.uint16).astype(np.int64)
+    magnitude = pattern & 0x7FFF
+
+    def value(magnitudes: np.ndarray) -> np.ndarray:
+        """Magnitudes as real numbers; infinity stands where the next binade would begin."""
+        values = widened(magnitudes.astype(np.uint16).view(x.dtype))
+        return np.where(np.isinf(values), 2.0 ** ml_dtypes.finfo(x.dtype).maxexp, values)
+
+    here = value(magnitude)
+    above = (here + value(magnitude + 1)) / 2
+    below = np.where(magnitude > 0, (here + value(np.maximum(magnitude - 1, 0))) / 2, -1.0)
+    odd = (magnitude & 1).astype(bool)
+    size = np.abs(exact)
+    wrong = (size > above) | (size < below) | (odd & ((size == above) | (size == below)))
+    wrong |= np.signbit(exact) != (pattern >= 0x8000)
+    # float64 has the last word only where it is clear of both middles.
+    gap = above - here
+    unclear = np.minimum(np.abs(size - above), np.abs(size - below)) < gap * 2.0**-30
+    for i in np.flatnonzero(unclear):
+        truth = abs(EXACT[name](mp.mpf(float(x[i]))))
+        tie = truth == above[i] or truth == below[i]
+        wrong[i] = truth > above[i] or truth < below[i] or (tie and odd[i])
+    return int(wrong.sum())
+
+
+@every_function
+@every_dtype
+def test_no_input_is_misrounded(name: str, dtype: np.dtype) -> None:
+    mp.dps = 100
+    x = all_inputs(dtype)
+    y = tabulate(name, dtype)(x)
+    assert misrounded(name, x, y) == 0
+
+
+def test_the_count_of_misrounded_counts() -> None:
+    mp.dps = 100
+    x = all_inputs(DTYPES[0])
+    y = tabulate("gelu", DTYPES[0])(x).copy()
+    for i in (0x0001, 0x3C00, 0x4200, 0x9000, 0xC000):
+        y.view(np.uint16)[i] += 1
+    assert misrounded("gelu", x, y) == 5
+
+
+@every_function
+@every_dtype
+def test_kernel_gives_every_result(name: str, dtype: np.dtype, compiler: str) -> None:
+    table = tabulate(name, dtype)
+    x = all_inputs(dtype)
+    assert_same_bits(Program().elementwise(table, x), table(x))
+    assert_same_bits(Program().elementwise(table, x, uncached=True), table(x))
+
+
+@every_dtype
+def test_windows_are_as_small_as_known(dtype: np.dtype) -> None:
+    """The sizes published for these windows, in bytes, plus the one entry for outside."""
+    known = {
+        "bfloat16": {"gelu": 5610, "gelu_tanh": 5504, "silu": 6188, "quick_gelu": 6274,
+                     "mish": 7422, "softplus": 6874, "sigmoid": 6144, "tanh": 2708},
+        "float16": {"gelu": 55270, "gelu_tanh": 54978, "silu": 58250},
+    }  # fmt: skip
+    for name, size in known[dtype.name].items():
+        assert tabulate(name, dtype).entries.nbytes == size + 2
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@every_dtype
+def test_under_sanitizers(sanitizer: str, dtype: np.dtype, compiler: str) -> None:
+    table = tabulate("silu", dtype)
+    x = all_inputs(dtype)[::37]
+    for offsets in ((0, 0), (3, 3), (1, 2), (5, None)):
+        y = Program(sanitizer).elementwise(
+            table, x, grid=2, block=48, x_offset=offsets[0], y_offset=offsets[1]
+        )
+        assert_same_bits(y, table(x))
+
+
+@pytest.mark.parametrize(
+    ("sanitizer", "old", "new"),
+    [
+        (None, "magnitude - window.first", "magnitude - window.first + 1"),
+        (None, "i < window.length", "i < window.length - 1"),
+        (None, "magnitude < window.first", "magnitude < window.first + 0x2000"),
+        (None, "multiply_add_up", "multiply_add"),
+        (None, "minimum(maximum(x, low), high)", "x"),
+        ("address", "inside ? window.base + i : 0", "window.base + i"),
+    ],
+)
+def test_a_changed_kernel_fails(
+    tmp_path: Path, compiler: str, sanitizer: str | None, old: str, new: str
+) -> None:
+    program = Program(sanitizer, mutated(tmp_path, "direct.cuh", old, new))
+    with pytest.raises((AssertionError, HostError)):
+        check(program)
+
+
+def check(program: Program) -> None:
+    for dtype in DTYPES[:2]:
+        table = tabulate("gelu", dtype)
+        x = all_inputs(dtype)
+        assert_same_bits(program.elementwise(table, x), table(x))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@every_dtype
+def test_compiles(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
+    defines = tuple(device.elementwise_defines(tabulate("gelu", dtype)).items())
+    cubin = compile_kernel("elementwise.cu", defines, architecture)
+    for usage in resources(cubin, tmp_path).values():
+        assert usage["STACK"] == usage["LOCAL"] == 0
+        assert usage["REG"] <= 64
+
+
+@every_function
+@every_dtype
+def test_hard_cases_are_remade(name: str, dtype: np.dtype) -> None:
+    kept = cupylut.accuracy.hard_cases()[name].get(dtype.name, [])
+    assert [list(pair) for pair in hard_cases.hard_cases(name, dtype.name)] == kept
+
+
+@pytest.mark.parametrize("dtype", DTYPES[:2], ids=lambda d: d.name)
+def test_round_to_rounds_once(dtype: np.dtype) -> None:
+    x = all_inputs(dtype)
+    x = widened(x[np.isfinite(widened(x))])
+    np.testing.assert_array_equal(widened(round_to(x, dtype)), x)
+    x = np.sort(np.unique(x))
+    middle = (x[1:] + x[:-1]) / 2
+    for offset, expected in ((1, x[1:]), (-1, x[:-1])):
+        beside = np.nextafter(middle, offset * np.inf)
+        np.testing.assert_array_equal(widened(round_to(beside, dtype)), expected)
+    even = round_to(middle, dtype).view(np.uint16) % 2
+    assert not even.any()
+
+
+def test_a_function_of_the_user_without_rules() -> None:
+    """A wave never settles: its tails are a fiction, so the windows hold all large numbers."""
+    wave = Function("wave", "cos(x)", np.cos, cupylut.functions.ZERO, cupylut.functions.ZERO)
+    table = tabulate(wave, "float16")
+    x = all_inputs(table.dtype)
+    finite = np.isfinite(widened(x))
+    expected = round_to(np.cos(widened(x[finite])), table.dtype)
+    assert_same_bits(table(x[finite]), expected)
+    assert table.entries.nbytes > 80_000
+
+
+def test_a_function_that_fails_is_named() -> None:
+    with pytest.raises(ValueError, match=r"sqrt\(-.*\) is NaN"):
+        tabulate(np.sqrt, "float16", left=0.0, right="identity")
+
+
+def test_choices() -> None:
+    assert isinstance(tabulate("gelu", "float16"), DirectTable)
+    assert not isinstance(tabulate("gelu", "float16", size=1024), DirectTable)
+    assert not isinstance(tabulate("gelu", "float16", kind="linear"), DirectTable)
+    assert repr(tabulate("gelu", "bfloat16")) == "DirectTable(gelu, bfloat16, 5,612 bytes)"
+    with pytest.raises(ValueError, match="takes no size, nodes"):
+        tabulate("gelu", "float16", kind="direct", size=5, nodes="plain")
+    with pytest.raises(ValueError, match="float16 or bfloat16, not for float32"):
+        tabulate("gelu", "float32", kind="direct")
+
+
+def test_a_changed_result_is_no_longer_correct() -> None:
+    mp.dps = 100
+    table = tabulate("silu", "bfloat16")
+    results = table.results.copy()
+    results[0x3F80] ^= 1
+    changed = replace(table, results=results)
+    x = all_inputs(table.dtype)
+    assert misrounded("silu", x, changed(x)) == 1
