@@ -33,5 +33,8 @@ $(VENV)/test.stamp: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(VENV)/demo.stamp
 
+gpu:
+	.ci/gpu
+
 clean:
 	rm -rf $(VENV) build *.egg-info

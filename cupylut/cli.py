@@ -1,4 +1,4 @@
-"""The command line: `python -m cupylut demo` and `python -m cupylut bench`."""
+"""The command line: `python -m cupylut demo`, `bench`, `bandwidth` and `accuracy`."""
 
 import argparse
 import sys
@@ -9,7 +9,8 @@ from typing import NoReturn, TypeVar
 
 import numpy as np
 
-from .experiments import demo, speed
+from .device import require_cupy
+from .experiments import accuracy, bandwidth, demo, speed
 from .tables.linear import check_layout
 
 T = TypeVar("T")
@@ -52,6 +53,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     command.set_defaults(run=_bench)
 
+    command = commands.add_parser("bandwidth", help="time tables against a copy on a CUDA device")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    command.set_defaults(run=_bandwidth)
+
+    command = commands.add_parser("accuracy", help="measure every table: docs/accuracy.md")
+    command.add_argument("--output", type=Path, metavar="FILE", help="write it to a file")
+    command.set_defaults(run=_accuracy)
+
     parsed = parser.parse_args(arguments)
     status: int = parsed.run(parsed)
     return status
@@ -77,13 +86,35 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _bench(arguments: argparse.Namespace) -> int:
     results = [speed.measure(*case) for case in _progress(speed.CASES)]
     print(speed.report(results))
-    if arguments.json:
-        try:
-            arguments.json.write_text(speed.as_json(results), encoding="utf-8")
-        except OSError as error:
-            _say(f"{_unwritable(arguments.json, error)}; try another --json")
-            return 2
-        print(f"Figures: {arguments.json.resolve()}")
+    return _write(arguments.json, speed.as_json(results)) if arguments.json else 0
+
+
+def _bandwidth(arguments: argparse.Namespace) -> int:
+    try:
+        require_cupy()
+    except RuntimeError as error:
+        _say(str(error))
+        return 2
+    cells = [bandwidth.measure(*case) for case in _progress(bandwidth.cases())]
+    print("\n".join(bandwidth.report(cells)))
+    return _write(arguments.json, bandwidth.as_json(cells)) if arguments.json else 0
+
+
+def _accuracy(arguments: argparse.Namespace) -> int:
+    text = accuracy.document([accuracy.measure(*case) for case in _progress(accuracy.cases())])
+    if arguments.output:
+        return _write(arguments.output, text)
+    print(text, end="")
+    return 0
+
+
+def _write(path: Path, text: str) -> int:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        _say(f"{_unwritable(path, error)}; try another file")
+        return 2
+    print(f"Written: {path.resolve()}")
     return 0
 
 

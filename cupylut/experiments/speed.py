@@ -87,19 +87,19 @@ def cpu_times(name: str, table: Table, elements: int, rounds: int) -> dict[str, 
         "SciPy": partial(scipy_expression, name, x),
         "cupylut": partial(table, x),
     }
-    torch = _installed("torch")
+    torch = installed("torch")
     if torch is None:
         seconds = race(contestants, rounds)
     else:
         with _one_thread(torch):
-            contestants["PyTorch"] = partial(_torch_function(torch, name), torch.from_numpy(x))
+            contestants["PyTorch"] = partial(torch_function(torch, name), torch.from_numpy(x))
             seconds = race(contestants, rounds)
     return {who: float(np.median(s)) / elements * 1e9 for who, s in seconds.items()}
 
 
 def gpu_times(name: str, table: Table) -> dict[str, float] | None:
     """Median ns per float32 on the GPU: the CuPy expression, cupylut; None without a device."""
-    cupy = _installed("cupy")
+    cupy = installed("cupy")
     if cupy is None or not cupy.cuda.is_available():
         return None
     benchmark = importlib.import_module("cupyx.profiler").benchmark
@@ -113,7 +113,7 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
     return {who: float(np.median(m.gpu_times)) / x.size * 1e9 for who, m in measured.items()}
 
 
-def _installed(module: str) -> Any:
+def installed(module: str) -> Any:
     """The module, or None. The library imports neither torch nor cupy; to compare, one must."""
     try:
         return importlib.import_module(module)
@@ -121,8 +121,9 @@ def _installed(module: str) -> Any:
         return None
 
 
-def _torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
-    functional = torch.nn.functional
+def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
+    """PyTorch's own function of that name."""
+    functional = torch if name in ("sigmoid", "tanh") else torch.nn.functional
     if name == "gelu_tanh":
         return partial(functional.gelu, approximate="tanh")
     function: Callable[[Any], Any] = getattr(functional, name)

@@ -1,0 +1,137 @@
+"""docs/accuracy.md: every table's distance from its function, and PyTorch's beside it.
+
+For a 16-bit dtype all finite inputs are measured. For float32 and float64 it is a sample: every
+exponent and sign with the same number of significands, and the middle of every segment.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy import all_inputs, as_dtype, correctly_rounded, ulp, widened
+from ..functions import FUNCTIONS, Float64Array
+from ..tabulate import tabulate
+from .speed import installed, torch_function
+
+SIGNIFICANDS = 512
+"""How many of each binade are sampled."""
+
+IN_TORCH = ("gelu", "gelu_tanh", "silu", "mish", "softplus", "sigmoid", "tanh")
+"""What PyTorch has too."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A table, or PyTorch in its place: size and errors; `misrounded` only for 16-bit dtypes."""
+
+    function: str
+    dtype: str
+    table: str
+    size: int | None
+    max_abs: float
+    max_ulp: float
+    max_ulp_at: float
+    misrounded: int | None
+
+
+def cases() -> Sequence[tuple[str, str]]:
+    """Every (function, dtype)."""
+    return [(f, d) for d in ("bfloat16", "float16", "float32", "float64") for f in FUNCTIONS]
+
+
+def inputs(dtype: str) -> NDArray[Any]:
+    """All finite inputs of a 16-bit dtype, a sample over all binades of a wider one."""
+    found = as_dtype(dtype)
+    if found.itemsize == 2:
+        x = all_inputs(found)
+        return x[np.isfinite(widened(x))]
+    info = np.finfo(found)
+    exponents = np.arange(info.minexp, info.maxexp)[:, None]
+    significands = 1 + np.random.default_rng(0).random((exponents.size, SIGNIFICANDS))
+    x = np.ldexp(significands, exponents).ravel().astype(found)
+    x = x[np.isfinite(x)]
+    return np.concatenate([x, -x])
+
+
+def measure(function: str, dtype: str) -> list[Row]:
+    """The rows of one function and dtype: the kinds of table there are, and PyTorch on the CPU."""
+    x = inputs(dtype)
+    exact = FUNCTIONS[function](widened(x))
+    kinds = ("direct", "linear") if x.itemsize == 2 else ("linear",)
+    rows = []
+    for kind in kinds:
+        table = tabulate(function, dtype, kind=kind)
+        rows.append(_row(function, kind, table.entries.nbytes, x, table(x), exact))
+    torch = installed("torch")
+    if torch is not None and function in IN_TORCH:
+        tensor = torch.from_numpy(widened(x)).to(getattr(torch, dtype))
+        run = torch_function(torch, function)
+        result = run(tensor).to(torch.float64).numpy().astype(x.dtype)
+        rows.append(_row(function, f"PyTorch {torch.__version__}", None, x, result, exact))
+    return rows
+
+
+def _row(
+    function: str,
+    table: str,
+    size: int | None,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    exact: Float64Array,
+) -> Row:
+    with np.errstate(over="ignore"):
+        error = np.abs(widened(y) - exact)
+        error[np.isinf(error) & (y == exact.astype(y.dtype))] = 0
+        in_ulp = error / ulp(exact, x.dtype)
+    worst = int(np.nanargmax(in_ulp))
+    misrounded = None
+    if x.itemsize == 2:
+        correct = correctly_rounded(FUNCTIONS[function], x.dtype)
+        right = correct[np.isfinite(widened(all_inputs(x.dtype)))]
+        misrounded = int((y.view(np.uint16) != right.view(np.uint16)).sum())
+    return Row(
+        function,
+        x.dtype.name,
+        table,
+        size,
+        float(np.nanmax(error)),
+        float(in_ulp[worst]),
+        float(x[worst]),
+        misrounded,
+    )
+
+
+def document(rows: Iterable[list[Row]]) -> str:
+    """The Markdown page."""
+    lines = [
+        "# Accuracy",
+        "",
+        "Written by `python -m cupylut accuracy --output docs/accuracy.md`; not by hand.",
+        "",
+        f"16-bit dtypes: all finite inputs. float32 and float64: {SIGNIFICANDS} significands in",
+        "every binade of either sign.",
+        "*Misrounded* counts the inputs whose result is not the one that rounding the exact value",
+        "to nearest even gives. *ulp* is the distance of neighbouring numbers at the exact result.",
+        "Linear tables have 1024 nodes on their optimal domain. Their promise is the absolute",
+        "error; near zero and in the tails, where f is tiny, that is many ulp. PyTorch runs on the",
+        "CPU.",
+        "",
+        "| function | dtype | table | bytes | max abs | max ulp | at | misrounded |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in (row for group in rows for row in group):
+        lines.append(format_row(row))
+    return "\n".join(lines) + "\n"
+
+
+def format_row(row: Row) -> str:
+    """One line of the table."""
+    size = "" if row.size is None else f"{row.size:,}"
+    misrounded = "" if row.misrounded is None else f"{row.misrounded:,}"
+    return (
+        f"| {row.function} | {row.dtype} | {row.table} | {size} | {row.max_abs:.3g} | "
+        f"{row.max_ulp:.3g} | {row.max_ulp_at:.6g} | {misrounded} |"
+    )

@@ -1,0 +1,46 @@
+"""experiments/: docs/accuracy.md is what the command writes, and the GPU benchmark's arithmetic."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cupylut.experiments import accuracy, bandwidth
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "accuracy.md"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+@pytest.mark.parametrize("function", ["gelu", "mish"])
+def test_the_document_is_up_to_date(function: str, dtype: str) -> None:
+    """Our own rows; PyTorch's depend on its version and the processor."""
+    written = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    rows = [row for row in accuracy.measure(function, dtype) if "PyTorch" not in row.table]
+    assert rows
+    for row in rows:
+        assert accuracy.format_row(row) in written, "run python -m cupylut accuracy --output ..."
+
+
+def test_16_bit_contract() -> None:
+    for function, dtype in accuracy.cases():
+        if dtype in ("bfloat16", "float16"):
+            direct = accuracy.measure(function, dtype)[0]
+            assert (direct.table, direct.misrounded) == ("direct", 0)
+            assert direct.max_ulp <= 0.5
+
+
+def test_bandwidth_report() -> None:
+    cell = bandwidth.Cell("gelu", "float16", 1024, {"copy": 2.0, "direct": 2.5, "PyTorch": 4.0})
+    assert cell.copy_fraction == {"direct": 0.8, "PyTorch": 0.5}
+    (line,) = bandwidth.report([cell])
+    assert line.endswith("fastest: direct")
+    assert len(bandwidth.cases()) == len(set(bandwidth.cases()))
+
+
+@pytest.mark.gpu
+def test_bandwidth_on_a_device() -> None:
+    cell = bandwidth.measure("gelu", "bfloat16", 1 << 16, repeats=3)
+    assert {"copy", "direct", "linear"} <= set(cell.microseconds)
+    assert min(cell.microseconds.values()) > 0
+    record = json.loads(bandwidth.as_json([cell]))
+    assert record["cells"][0]["elements"] == 1 << 16
