@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -61,7 +61,8 @@ class NumpyArrays:
         """
         module: Any = np if isinstance(view, np.ndarray) else require_cupy()
         # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
-        result = module.empty_like(view, dtype=dtype, order="C" if 0 in view.strides else "K")
+        broadcast = any(stride == 0 for stride, _ in steps(view))
+        result = module.empty_like(view, dtype=dtype, order="C" if broadcast else "K")
         return result, result
 
     def finish(self, result: Any, x: Any) -> Any:
@@ -133,8 +134,8 @@ class TorchArrays(NumpyArrays):
         try:
             if x.requires_grad:
                 x = x.detach()
-            if x.is_conj() or x.is_neg():  # bits that no exchange of memory knows of
-                x = x.resolve_conj().resolve_neg()
+            if x.is_neg():  # a bit that no exchange of memory knows of
+                x = x.resolve_neg()
             if cupy is not None:
                 # CuPy is on the tensor's stream already: -1 asks for no synchronisation.
                 view = cupy.from_dlpack(x.__dlpack__(stream=-1))
@@ -200,7 +201,7 @@ class JaxArrays(NumpyArrays):
 
     def view(self, x: Any) -> Any:
         on_cpu = self._device(x).platform == "cpu"
-        return np.asarray(x) if on_cpu else require_cupy().from_dlpack(x)
+        return np.asarray(x) if on_cpu else _from_dlpack(require_cupy(), x)
 
     def result_dtype(self, view: Any) -> DType:
         dtype = super().result_dtype(view)
@@ -236,11 +237,7 @@ class DLPackArrays(NumpyArrays):
 
     def view(self, x: Any) -> Any:
         on_host = self._device(x)[0] in (CPU, CUDA_HOST)
-        module: Any = np if on_host else require_cupy()
-        try:
-            return module.from_dlpack(x)
-        except (BufferError, RuntimeError, ValueError) as error:
-            raise TypeError(f"{_name(x)} cannot be viewed through DLPack: {error}") from error
+        return _from_dlpack(np if on_host else require_cupy(), x)
 
     def finish(self, result: Any, x: Any) -> Any:
         if hasattr(x, "__array_namespace__"):
@@ -291,15 +288,12 @@ def wrong_device(out: Any, x: Any) -> ValueError:
 
 
 def same_layout(a: Any, b: Any) -> bool:
-    """Whether two views have the same shape and, where it matters, the same strides."""
-    steps = zip(a.shape, a.strides, b.strides, strict=True)
-    return a.shape == b.shape and all(i == j for n, i, j in steps if n > 1)
+    """Whether two views of one shape have the same strides, where it matters."""
+    return all(i == j for n, i, j in zip(a.shape, a.strides, b.strides, strict=True) if n > 1)
 
 
 def is_dense(view: Any) -> bool:
-    """Whether the view is all of an aligned stretch of memory, in any order of axes."""
-    if not getattr(view.flags, "aligned", True):  # CuPy's arrays are
-        return False
+    """Whether the view is all of a stretch of memory, each element once, in any order of axes."""
     expected = view.itemsize
     for stride, n in steps(view):
         if stride != expected:
@@ -326,22 +320,20 @@ def address(view: Any) -> int:
     return int(view.ctypes.data if isinstance(view, np.ndarray) else view.data.ptr)
 
 
+def _from_dlpack(module: ModuleType, x: Any) -> Any:
+    try:
+        return module.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise TypeError(f"{_name(x)} of no supported dtype ({error}): {_WHAT_WORKS}") from error
+
+
 def _name(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__qualname__}"
-
-
-class _Stream:
-    """A stream by its address, in CUDA's stream protocol."""
-
-    def __init__(self, address: int) -> None:
-        self.address = address
-
-    def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, self.address
 
 
 @contextmanager
 def _device_and_stream(device: int, stream: int) -> Iterator[None]:
     cupy: ModuleType = require_cupy()
-    with cupy.cuda.Device(device), cupy.cuda.Stream.from_external(_Stream(stream)):
+    protocol = SimpleNamespace(__cuda_stream__=lambda: (0, stream))
+    with cupy.cuda.Device(device), cupy.cuda.Stream.from_external(protocol):
         yield

@@ -51,11 +51,7 @@ def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
     """target = table(source) for a dense target of the table's dtype."""
-    if not (
-        source.dtype == target.dtype
-        and arrays.same_layout(source, target)
-        and arrays.is_dense(source)
-    ):
+    if source.dtype != target.dtype or not arrays.same_layout(source, target):
         target[...] = source
         source = target
     half = table.evaluate if isinstance(target, np.ndarray) else partial(device.evaluate, table)
@@ -126,7 +122,7 @@ def _shares_memory(a: Any, b: Any) -> bool:
 
 @lru_cache
 def default_table(function: str, dtype: DType) -> Table:
-    """The table that `cupylut.<function>(x)` evaluates: the paper's, on the optimal domain."""
+    """The table that `cupylut.<function>(x)` evaluates."""
     return tabulate(function, dtype)
 
 
@@ -143,9 +139,10 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = No
     out: an array of x's kind, shape and device and the result's dtype to write to; x itself is
     allowed, memory that only overlaps x is not.
 
-    Returns an array of x's kind, dtype, device, shape and memory order (or out), evaluated through
-    a table of 1024 nodes on the domain with the smallest worst-case error. NaN gives NaN, +inf
-    gives +inf, −inf gives −0, and ±0 keeps its sign.
+    Returns an array of x's kind, dtype, device, shape and memory order (or out). In float16 and
+    bfloat16 every result is the correctly rounded one; float32 and float64 go through a table of
+    1024 nodes on the domain with the smallest worst-case error (`cupylut.tabulate` makes others).
+    NaN gives NaN, +inf gives +inf, −inf gives −0, and ±0 keeps its sign.
 
     Raises TypeError for dtypes, arrays and devices that are not supported, ValueError for an `out`
     that does not fit, an unknown `approximate`, or a tensor that requires grad, and RuntimeError

@@ -21,7 +21,6 @@ from cupylut.accuracy import DTYPES
 from cupylut.functions import FUNCTIONS
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
-CPU = jax.devices("cpu")[0]
 
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 
@@ -363,11 +362,16 @@ def test_an_unfinished_import_of_torch_does_no_harm(monkeypatch: pytest.MonkeyPa
 # ---- JAX ----------------------------------------------------------------------------------------
 
 
+def on_cpu(x: Any) -> jax.Array:
+    """The array as JAX's on the CPU, where JAX may have a GPU too."""
+    return jax.device_put(x, jax.devices("cpu")[0])
+
+
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32])
 @pytest.mark.parametrize("shape", [(4, 6), (), (0, 3), (1, 5)])
 def test_jax_arrays_keep_kind_dtype_device_and_values(dtype: Any, shape: tuple[int, ...]) -> None:
     content = values(shape, dtype)
-    x = jax.device_put(content, CPU)
+    x = on_cpu(content)
     y = cupylut.gelu(x)
     assert isinstance(y, jax.Array)
     assert y.dtype == dtype
@@ -379,17 +383,17 @@ def test_jax_arrays_keep_kind_dtype_device_and_values(dtype: Any, shape: tuple[i
 
 
 def test_the_view_is_the_jax_arrays_memory() -> None:
-    x = jax.device_put(np.arange(1000, dtype=np.float32), CPU)
+    x = on_cpu(np.arange(1000, dtype=np.float32))
     view = arrays.library_of(x).view(x)
     assert view.ctypes.data == x.unsafe_buffer_pointer()
     assert not view.flags.writeable
 
 
 def test_jax_results_are_not_overwritten_by_later_ones() -> None:
-    first = cupylut.gelu(jax.device_put(np.full(1000, 2, np.float32), CPU))
+    first = cupylut.gelu(on_cpu(np.full(1000, 2, np.float32)))
     before = np.array(first)
     for _ in range(10):
-        cupylut.gelu(jax.device_put(np.full(1000, 3, np.float32), CPU))
+        cupylut.gelu(on_cpu(np.full(1000, 3, np.float32)))
     assert same(np.asarray(first), before)
 
 
@@ -403,12 +407,13 @@ def test_jax_results_are_not_overwritten_by_later_ones() -> None:
     ],
 )
 def test_jax_integers_promote_as_far_as_x64_allows(dtype: Any, want: Any, wide: Any) -> None:
-    x = jax.device_put(np.array([0, 1, 1]).astype(dtype), CPU)
-    y = cupylut.gelu(x)
+    numbers = np.arange(100).astype(dtype)
+    x = on_cpu(numbers)
+    y = cupylut.sigmoid(x)
     assert y.dtype == want
-    assert same(np.asarray(y), cupylut.gelu(np.array([0, 1, 1], want)))
+    assert same(np.asarray(y), cupylut.sigmoid(numbers.astype(want)))
     with jax.enable_x64(True):
-        assert cupylut.gelu(x).dtype == wide
+        assert cupylut.sigmoid(x).dtype == wide
         double = jnp.array([1.0], jnp.float64)
         assert same(np.asarray(cupylut.gelu(double)), cupylut.gelu(np.array([1.0])))
 
@@ -534,9 +539,19 @@ def test_other_devices_are_refused(device: int, monkeypatch: pytest.MonkeyPatch)
             cupylut.gelu(x, out=out)
 
 
+@pytest.mark.parametrize("error", [BufferError, RuntimeError, TypeError, ValueError])
+def test_what_a_producer_refuses_to_export_is_refused(error: type[Exception]) -> None:
+    class Refusing(Foreign):
+        def __dlpack__(self, **options: Any) -> Any:
+            raise error("not today")
+
+    with pytest.raises(TypeError, match=r"Refusing of no supported dtype \(not today\)"):
+        cupylut.gelu(Refusing(np.zeros(3)))
+
+
 def test_what_dlpack_cannot_carry_is_refused() -> None:
     for content in (np.zeros(3, object), np.zeros(3, BFLOAT16), np.zeros(3, np.longdouble)):
-        with pytest.raises(TypeError, match=r"Foreign cannot be viewed through DLPack|not support"):
+        with pytest.raises(TypeError, match="bfloat16, float32 or float64"):
             cupylut.gelu(Foreign(content))
 
 

@@ -105,14 +105,29 @@ def test_small_and_empty_shapes(shape: tuple[int, ...], dtype: Any) -> None:
     assert same(y.ravel(), cupylut.silu(x.ravel()))
 
 
+def relevant_strides(x: Any) -> list[int]:
+    """The strides of the axes that are longer than 1."""
+    return [stride for n, stride in zip(x.shape, x.strides, strict=True) if n > 1]
+
+
 @pytest.mark.parametrize("index", [(None,), (slice(None), None), (slice(None, None, 2), None)])
 def test_axes_of_length_one_keep_a_dense_array_dense(index: Any) -> None:
     x = values((3, 4), np.float32).T[index]
+    assert relevant_strides(cupylut.gelu(x)) == relevant_strides(np.positive(x))
     y = np.full(x.shape, 7, np.float32)
     assert same(cupylut.gelu(x), cupylut.gelu(x.copy()))
     assert cupylut.gelu(x, out=y) is y
     assert same(y, cupylut.gelu(x))
     assert same(cupylut.gelu(x, out=x), y)
+
+
+def test_the_stride_of_an_axis_of_length_one_makes_no_other_memory() -> None:
+    memory = values(5, np.float32)
+    want = cupylut.gelu(memory)
+    x, out = memory[None], memory.reshape(1, 5)
+    assert x.strides != out.strides
+    assert cupylut.gelu(x, out=out) is out
+    assert same(memory, want)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +399,15 @@ def test_out_must_not_overlap_an_input_of_another_dtype() -> None:
         with pytest.raises(ValueError, match="out overlaps x"):
             cupylut.gelu(x, out=out)
     assert not raw.any()
+
+
+def test_elements_may_overlap_though_none_begin_at_the_same_byte() -> None:
+    raw = np.zeros(800, np.uint8)
+    x, half, beside = (np.ndarray(90, np.float32, raw, byte, 8) for byte in (0, 2, 4))
+    with pytest.raises(ValueError, match="out overlaps x"):
+        cupylut.gelu(x, out=half)
+    assert cupylut.sigmoid(x, out=beside) is beside
+    assert not x.any()
 
 
 def test_an_overlap_too_hard_to_rule_out_counts_as_one() -> None:

@@ -1,0 +1,486 @@
+"""The array contract on a CUDA device: CuPy, PyTorch, JAX and anything else with DLPack.
+
+The host is the reference: results must have its bits. Whether there is a device at all is settled
+in conftest.py; a library that is here without CUDA support is skipped by itself.
+"""
+
+import os
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leave memory to the others
+
+import jax  # noqa: TID251
+import ml_dtypes
+import numpy as np
+import pytest
+import torch  # noqa: TID251
+
+import cupylut
+from cupylut.accuracy import DTYPES, all_inputs
+from cupylut.functions import FUNCTIONS
+
+cupy = pytest.importorskip("cupy")
+pytestmark = pytest.mark.gpu
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+by_name = pytest.mark.parametrize("name", FUNCTIONS)
+needs_torch = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch without CUDA")
+
+
+def bits(x: Any) -> Any:
+    x = np.ascontiguousarray(x)
+    return x.view(f"u{x.dtype.itemsize}")
+
+
+def same(x: Any, y: Any) -> bool:
+    """Equal bit by bit; NaN may be any NaN, as devices have one of their own."""
+    if x.dtype != y.dtype or x.shape != y.shape:
+        return False
+    nan = np.isnan(x)
+    return bool((nan == np.isnan(y)).all() and ((bits(x) == bits(y)) | nan).all())
+
+
+def inputs(dtype: Any) -> Any:
+    """All inputs of a 16-bit dtype; for the others random bits and ordinary numbers."""
+    if dtype.itemsize == 2:
+        return all_inputs(dtype)
+    rng = np.random.default_rng(0)
+    random_bits = np.frombuffer(rng.bytes(500_000 * dtype.itemsize), dtype)
+    ordinary = rng.normal(scale=4, size=500_000).astype(dtype)
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype)
+    return np.concatenate([random_bits, ordinary, special])
+
+
+def values(shape: Any, dtype: Any) -> Any:
+    x = np.random.default_rng(0).normal(scale=4.0, size=shape).astype(dtype)
+    if x.size > 3:
+        x.flat[:3] = np.nan, -np.inf, -0.0
+    return x
+
+
+# ---- the libraries ------------------------------------------------------------------------------
+
+
+class Cupy:
+    """How to make a GPU array and how to read it, for CuPy."""
+
+    name = "cupy"
+
+    def make(self, x: Any) -> Any:
+        if x.dtype == BFLOAT16:
+            return cupy.asarray(x.view(np.uint16)).view(BFLOAT16)
+        return cupy.asarray(x)
+
+    def read(self, x: Any) -> Any:
+        return x.view(np.uint16).get().view(BFLOAT16) if x.dtype == BFLOAT16 else x.get()
+
+    def is_like(self, y: Any, x: Any) -> bool:
+        return type(y) is cupy.ndarray and y.device == x.device and y.dtype == x.dtype
+
+
+class Torch:
+    """The same for PyTorch."""
+
+    name = "torch"
+
+    def make(self, x: Any) -> Any:
+        if x.dtype == BFLOAT16:
+            return torch.from_numpy(x.view(np.int16).copy()).cuda().view(torch.bfloat16)
+        return torch.from_numpy(x.copy()).cuda()
+
+    def read(self, x: Any) -> Any:
+        x = x.detach().cpu()
+        if x.dtype == torch.bfloat16:
+            return x.view(torch.int16).numpy().view(BFLOAT16)
+        return x.numpy()
+
+    def is_like(self, y: Any, x: Any) -> bool:
+        return type(y) is torch.Tensor and y.device == x.device and y.dtype == x.dtype
+
+
+class Jax:
+    """The same for JAX; float64 only where x64 is on."""
+
+    name = "jax"
+
+    def make(self, x: Any) -> Any:
+        return jax.device_put(x, jax.devices("cuda")[0])
+
+    def read(self, x: Any) -> Any:
+        return np.asarray(x)
+
+    def is_like(self, y: Any, x: Any) -> bool:
+        return isinstance(y, jax.Array) and y.devices() == x.devices() and y.dtype == x.dtype
+
+
+@pytest.fixture(params=[Cupy, pytest.param(Torch, marks=needs_torch), Jax], ids=lambda c: c.name)
+def library(request: pytest.FixtureRequest) -> Any:
+    if request.param is Jax:
+        try:
+            jax.devices("cuda")
+        except RuntimeError as error:
+            pytest.skip(f"JAX without CUDA: {error}")
+    return request.param()
+
+
+@by_dtype
+@by_name
+def test_the_device_computes_the_hosts_bits(library: Any, name: str, dtype: Any) -> None:
+    function, x = getattr(cupylut, name), inputs(dtype)
+    with jax.enable_x64(True):
+        there = library.make(x)
+        y = function(there)
+        assert library.is_like(y, there)
+        with np.errstate(invalid="ignore"):  # signalling NaN among the bits
+            assert same(library.read(y), function(x))
+            assert same(library.read(there), x)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (0,), (3, 0), (1, 5), (2, 3, 5), (1025,)])
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32], ids=str)
+def test_every_shape(library: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    x = values(shape, dtype)
+    there = library.make(x)
+    y = cupylut.silu(there)
+    assert library.is_like(y, there)
+    assert same(library.read(y), cupylut.silu(x))
+
+
+@pytest.mark.parametrize("dtype", [np.bool, np.int8, np.uint8, np.int16, np.int32, np.int64])
+def test_integers_promote_as_on_the_host(library: Any, dtype: Any) -> None:
+    x = np.array([0, 1, 3, 100]).astype(dtype)
+    with jax.enable_x64(True):
+        y = library.read(cupylut.gelu(library.make(x)))
+    assert same(y, cupylut.gelu(x))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, ml_dtypes.float8_e4m3fn], ids=str)
+def test_other_dtypes_are_refused(library: Any, dtype: Any) -> None:
+    if dtype is np.complex64:
+        x = library.make(np.zeros(3, dtype))
+    elif library.name == "torch":
+        x = torch.zeros(3).cuda().to(torch.float8_e4m3fn)
+    elif library.name == "jax":
+        x = library.make(np.zeros(3, dtype))
+    else:
+        pytest.skip("CuPy has no such dtype")
+    with pytest.raises(TypeError, match="float16, bfloat16, float32 or float64"):
+        cupylut.gelu(x)
+
+
+# ---- layouts and out=, for the libraries that have them -----------------------------------------
+
+# name -> (shape of the memory, the view of it, whether it is dense). The view is written in what
+# CuPy and PyTorch have in common.
+VIEWS: dict[str, tuple[tuple[int, ...], Callable[[Any], Any], bool]] = {
+    "c": ((4, 6, 10), lambda a: a, True),
+    "fortran": ((10, 6, 4), lambda a: a.swapaxes(0, 2), True),
+    "channels last": ((4, 10, 6), lambda a: a.swapaxes(1, 2), True),
+    "sliced": ((8, 12, 20), lambda a: a[1::2, ::2, 1::2], False),
+    "part of rows": ((4, 6, 20), lambda a: a[:, :, 3:13], False),
+    "outer rows": ((8, 6, 10), lambda a: a[::2], False),
+    "unaligned": ((241,), lambda a: a[1:].reshape(4, 6, 10), True),
+}
+by_view = pytest.mark.parametrize("view", VIEWS)
+by_strided_library = pytest.mark.parametrize(
+    "library", [Cupy(), pytest.param(Torch(), marks=needs_torch)], ids=lambda c: c.name
+)
+
+
+def strides(x: Any) -> tuple[int, ...]:
+    return tuple(x.stride()) if isinstance(x, torch.Tensor) else tuple(x.strides)
+
+
+def laid_out(library: Any, content: Any, view: str) -> tuple[Any, Any]:
+    """A GPU array of this layout with this content, and the array that it is a view of."""
+    shape, see, _ = VIEWS[view]
+    memory = np.full(shape, 7, content.dtype)
+    see(memory)[...] = content
+    there = library.make(memory)
+    return see(there), there
+
+
+@by_view
+@by_strided_library
+@by_dtype
+def test_layouts(library: Any, view: str, dtype: Any) -> None:
+    content = values((4, 6, 10), dtype)
+    x, _ = laid_out(library, content, view)
+    y = cupylut.gelu(x)
+    assert library.is_like(y, x)
+    assert same(library.read(y), cupylut.gelu(content))
+    assert same(library.read(x), content)
+    if VIEWS[view][2]:
+        assert strides(y) == strides(x)
+
+
+@by_strided_library
+def test_a_broadcast_view_gives_a_full_array(library: Any) -> None:
+    content = np.linspace(-3, 3, 5, dtype=np.float32)
+    row = library.make(content)
+    x = row.expand(4, 5) if library.name == "torch" else cupy.broadcast_to(row, (4, 5))
+    y = cupylut.gelu(x)
+    assert same(library.read(y), cupylut.gelu(np.broadcast_to(content, (4, 5))))
+    assert strides(y) == strides(library.make(np.zeros((4, 5), np.float32)))
+
+
+@by_view
+@pytest.mark.parametrize("out_view", VIEWS)
+@by_strided_library
+@by_dtype
+def test_out_takes_every_layout_and_nothing_beside_it_is_written(
+    library: Any, view: str, out_view: str, dtype: Any
+) -> None:
+    content = values((4, 6, 10), dtype)
+    want = np.full(VIEWS[out_view][0], 7, dtype)
+    VIEWS[out_view][1](want)[...] = cupylut.gelu(content)
+    x, _ = laid_out(library, content, view)
+    out, memory = laid_out(library, np.zeros((4, 6, 10), dtype), out_view)
+    assert cupylut.gelu(x, out=out) is out
+    assert same(library.read(memory), want)
+    if view == out_view:
+        x, memory = laid_out(library, content, view)
+        assert cupylut.gelu(x, out=x) is x
+        assert same(library.read(memory), want)
+
+
+@by_strided_library
+def test_out_must_fit(library: Any) -> None:
+    memory = library.make(np.zeros(100, np.float32))
+    for x, out, message in [
+        (memory[:50], memory[1:51], "out overlaps x"),
+        (memory[:50], memory[49:99], "out overlaps x"),
+        (memory[::2], memory[:50], "out overlaps x"),
+        (memory[:50], memory[50:99], "out has shape"),
+        (memory[:50], library.make(np.zeros(50)), "out has dtype float64"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            cupylut.gelu(x, out=out)
+    assert cupylut.gelu(memory[::2], out=memory[1::2]) is not None
+    for other in (np.zeros(100, np.float32), [0.0] * 100):
+        with pytest.raises(TypeError, match="it must be an array of x's kind"):
+            cupylut.gelu(memory, out=other)
+
+
+def test_out_must_not_overlap_itself() -> None:
+    out = cupy.lib.stride_tricks.as_strided(cupy.zeros(9, np.float32), (4, 5), (4, 4))
+    with pytest.raises(ValueError, match="out refers to the same memory more than once"):
+        cupylut.gelu(cupy.zeros((4, 5), np.float32), out=out)
+
+
+@needs_torch
+def test_out_must_be_on_the_inputs_device() -> None:
+    here, there = torch.zeros(3), torch.zeros(3).cuda()
+    for x, out in ((here, there), (there, here)):
+        with pytest.raises(ValueError, match=r"out lies on .*, x on .*: allocate it where x is"):
+            cupylut.gelu(x, out=out)
+
+
+# ---- CuPy's streams and other arrays with DLPack ------------------------------------------------
+
+SPIN = r"""
+extern "C" __global__ void spin(long long cycles) {
+  long long start = clock64();
+  while (clock64() - start < cycles) {}
+}
+"""
+CYCLES = 200_000_000  # about a tenth of a second
+
+
+def test_cupy_work_is_ordered_on_the_current_stream() -> None:
+    content = values(10_000, np.float32)
+    ready, x = cupy.asarray(content), cupy.zeros(10_000, np.float32)
+    spin = cupy.RawKernel(SPIN, "spin")
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        for cycles in (1, CYCLES):  # first to warm tables, kernels and memory pools
+            spin((1,), (1,), (np.int64(cycles),))
+            x[...] = ready
+            results = [cupylut.gelu(x), cupylut.gelu(x, out=cupy.empty_like(x))]
+            finished = stream.done
+            stream.synchronize()
+            x[...] = 0
+            stream.synchronize()
+    assert not finished  # so nothing has waited for the device
+    for y in results:
+        assert same(y.get(), cupylut.gelu(content))
+
+
+class Foreign:
+    """Nothing but the protocol, around a CuPy array."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+
+class StandardForeign(Foreign):
+    """With the namespace of the array API standard."""
+
+    def __array_namespace__(self) -> Any:
+        return SimpleNamespace(from_dlpack=lambda array: StandardForeign(cupy.from_dlpack(array)))
+
+
+@by_dtype
+@pytest.mark.parametrize("kind", [Foreign, StandardForeign])
+def test_any_array_with_dlpack_is_taken(kind: type[Foreign], dtype: Any) -> None:
+    content = values((4, 6), dtype)
+    views: list[Callable[[Any], Any]]
+    views = [lambda a: a, lambda a: a.T, lambda a: a[::2, 1::2], lambda a: a[0, 0]]
+    for view in views:
+        x = kind(view(Cupy().make(content)))
+        y = cupylut.gelu(x)
+        assert type(y) is (kind if kind is StandardForeign else cupy.ndarray)
+        y = getattr(y, "array", y)
+        assert same(Cupy().read(y), cupylut.gelu(np.array(view(content))))
+    out = kind(cupy.zeros((4, 6), dtype))
+    assert cupylut.gelu(kind(Cupy().make(content)), out=out) is out
+    assert same(Cupy().read(out.array), cupylut.gelu(content))
+
+
+# ---- PyTorch ------------------------------------------------------------------------------------
+
+
+def from_host(size: int = 10_000) -> Any:
+    return torch.from_numpy(values(size, np.float32)).cuda()
+
+
+def every_path(x: Any) -> list[tuple[Any, slice]]:
+    """Results by way of dense and strided memory, and the part of x that they belong to."""
+    everything, half = slice(None), slice(None, None, 2)
+    strided = torch.zeros(2 * len(x), device=x.device)[::2]
+    return [
+        (cupylut.gelu(x), everything),
+        (cupylut.gelu(x, out=torch.zeros_like(x)), everything),
+        (cupylut.gelu(x, out=strided), everything),
+        (cupylut.gelu(x[half]), half),
+    ]
+
+
+def no_memory(size: int) -> Any:
+    raise AssertionError("for a tensor's work PyTorch allocates: its memory pool knows the stream")
+
+
+@needs_torch
+def test_torch_work_is_ordered_on_the_current_stream() -> None:
+    ready = from_host()
+    x = torch.zeros_like(ready)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for cycles in (1, CYCLES):  # first to warm tables, kernels and memory pools
+            torch.cuda._sleep(cycles)
+            x.copy_(ready)
+            results = every_path(x)
+            finished = stream.query()
+            x.zero_()
+            stream.synchronize()
+    assert not finished  # so nothing has waited for the device
+    want = cupylut.gelu(ready.cpu().numpy())
+    for y, part in results:
+        assert same(y.cpu().numpy(), want[part])
+
+
+@needs_torch
+def test_torch_graphs_capture_and_replay() -> None:
+    ready = from_host()
+    x = torch.zeros_like(ready)
+    every_path(x)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), cupy.cuda.using_allocator(no_memory):
+        results = every_path(x)
+    for content in (ready, -ready):
+        x.copy_(content)
+        graph.replay()
+        torch.cuda.synchronize()
+        want = cupylut.gelu(content.cpu().numpy())
+        for y, part in results:
+            assert same(y.cpu().numpy(), want[part])
+
+
+@needs_torch
+@by_dtype
+def test_torch_tensors_at_odd_addresses_and_sizes(dtype: Any) -> None:
+    content = values(4099, dtype)
+    for start in (1, 2, 3, 5):
+        for stop in (4099, 4098, start + 1):
+            memory = Torch().make(content)
+            x = memory[start:stop]
+            want = cupylut.gelu(content[start:stop])
+            assert same(Torch().read(cupylut.gelu(x)), want)
+            assert cupylut.gelu(x, out=x) is x
+            assert same(Torch().read(x), want)
+            rest = np.concatenate([Torch().read(memory[:start]), Torch().read(memory[stop:])])
+            assert same(rest, np.concatenate([content[:start], content[stop:]]))
+
+
+@needs_torch
+def test_torch_memory_formats_and_parameters() -> None:
+    content = values((2, 3, 4, 5), np.float32)
+    x = Torch().make(content).to(memory_format=torch.channels_last)
+    y = cupylut.gelu(x)
+    assert y.stride() == x.stride()
+    assert same(y.cpu().numpy(), cupylut.gelu(content))
+    parameter = torch.nn.Parameter(x)
+    with pytest.raises(ValueError, match="a tensor requires grad"):
+        cupylut.gelu(parameter)
+    with torch.no_grad():
+        y = cupylut.gelu(parameter)
+    assert type(y) is torch.Tensor
+    assert same(y.cpu().numpy(), cupylut.gelu(content))
+    with torch.inference_mode():
+        assert same(cupylut.gelu(x).cpu().numpy(), cupylut.gelu(content))
+    negative = torch._neg_view(x)
+    assert torch.equal(cupylut.gelu(negative), cupylut.gelu(-x))
+
+
+@needs_torch
+def test_torch_compile_breaks_its_graph_and_is_right() -> None:
+    x = from_host().nan_to_num()
+    compiled = torch.compile(lambda x: cupylut.gelu(x * 2) + 1, backend="eager")
+    assert torch.equal(compiled(x), cupylut.gelu(x * 2) + 1)
+
+
+@needs_torch
+def test_other_devices_than_the_current_one() -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device only")
+    content = values(1000, np.float32)
+    first, second = (torch.from_numpy(content).to(f"cuda:{i}") for i in (0, 1))
+    y = cupylut.gelu(second)
+    assert y.device == second.device
+    assert torch.cuda.current_device() == cupy.cuda.runtime.getDevice() == 0
+    assert same(y.cpu().numpy(), cupylut.gelu(content))
+    with pytest.raises(ValueError, match="out lies on cuda:1, x on cuda:0"):
+        cupylut.gelu(first, out=second)
+
+
+# ---- JAX ----------------------------------------------------------------------------------------
+
+
+def test_jax_results_survive_their_inputs() -> None:
+    try:
+        device = jax.devices("cuda")[0]
+    except RuntimeError as error:
+        pytest.skip(f"JAX without CUDA: {error}")
+    content = values(100_000, np.float32)
+    want = cupylut.gelu(content)
+    results = []
+    for _ in range(20):
+        x = jax.device_put(content, device) + 0
+        results.append(cupylut.gelu(x))
+        del x
+        jax.device_put(np.full_like(content, 5), device).block_until_ready()
+    for y in results:
+        assert same(np.asarray(y), want)
+    with pytest.raises(TypeError, match="JAX arrays are immutable"):
+        cupylut.gelu(results[0], out=results[1])
