@@ -5,6 +5,9 @@ import os
 import host_cuda
 import pytest
 
+# JAX would take most of a GPU's memory at its first use, and leave too little for the others.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 
 def cuda_device_missing() -> str:
     """Why there is no CUDA device, or "" if there is one."""

@@ -92,6 +92,7 @@ def test_pickle_and_copy(table: cupylut.Table) -> None:
     table(np.zeros(3, np.float32))  # warm caches must not matter
     for twin in (pickle.loads(pickle.dumps(table)), copy.copy(table), copy.deepcopy(table)):
         same_table(twin, table)
+        assert not twin.values.flags.writeable
 
 
 def damage_nothing_left(content: bytes) -> bytes:

@@ -79,6 +79,9 @@ class DirectTable(Table):
     keeps_zero: bool
     report: ErrorReport
 
+    def __post_init__(self) -> None:
+        self.results.flags.writeable = False
+
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
         """Tabulate a function; raises ValueError where it is NaN for a number."""
@@ -91,7 +94,7 @@ class DirectTable(Table):
         return cls(
             name=function.name,
             dtype=dtype,
-            results=_frozen(y.view(np.uint16)),
+            results=y.view(np.uint16),
             slope=float(function(h) - function(-h)) / (2 * h),
             left=function.left,
             right=function.right,
@@ -118,7 +121,7 @@ class DirectTable(Table):
             self.results[sign + w["first"] : sign + w["first"] + w["length"]]
             for sign, w in ((0, p["positive"]), (SIGN, p["negative"]))
         ]
-        return _frozen(np.concatenate([*windows, self.results[:1]]))
+        return np.concatenate([*windows, self.results[:1]])
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
@@ -180,7 +183,7 @@ class DirectTable(Table):
         return cls(
             name=str(fields["name"]),
             dtype=as_dtype(fields["dtype"]),
-            results=_frozen(values.astype(np.uint16)),
+            results=values.astype(np.uint16),
             slope=float(fields["slope"]),
             left=Tail(*fields["left"]),
             right=Tail(*fields["right"]),
@@ -201,8 +204,3 @@ def _rounded_up(slope: float, intercept: float, x: Float64Array) -> NDArray[np.f
     if slope == 0:
         nearest[:] = intercept  # keeps the sign of a zero
     return np.where(below, np.nextafter(nearest, np.float32(np.inf)), nearest)
-
-
-def _frozen(array: Patterns) -> Patterns:
-    array.flags.writeable = False
-    return array

@@ -93,6 +93,9 @@ class LinearTable(Table):
     keeps_zero: bool
     report: ErrorReport
 
+    def __post_init__(self) -> None:
+        self.values.flags.writeable = False
+
     @classmethod
     def build(
         cls,
@@ -109,7 +112,6 @@ class LinearTable(Table):
         if not np.isfinite(values).all():
             where = node_positions(lo, hi, size)[~np.isfinite(values)][0]
             raise ValueError(f"{function.name}({where:g}) is not finite: narrow the domain")
-        values.flags.writeable = False
         table = cls(
             name=function.name,
             dtype=dtype,
@@ -226,7 +228,6 @@ class LinearTable(Table):
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
         check_layout(fields["lo"], fields["hi"], values.size, fields["nodes"])
-        values.flags.writeable = False
         return cls(
             name=str(fields["name"]),
             dtype=as_dtype(fields["dtype"]),
