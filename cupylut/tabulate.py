@@ -4,10 +4,10 @@ from typing import Literal
 
 from numpy.typing import DTypeLike
 
-from .accuracy import as_dtype
+from .accuracy import DType, as_dtype
 from .functions import Function, Reference, as_function
 from .search import search
-from .tables import KINDS, DirectTable, LinearTable, Table
+from .tables import KINDS, DirectTable, LinearTable, PolynomialTable, Table
 from .tables.linear import Nodes
 
 
@@ -29,9 +29,10 @@ def tabulate(
 
     dtype: float16, bfloat16, float32 or float64.
 
-    kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes; or
+    kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
+    "polynomial", within one ulp on every input, for gelu, gelu_tanh and silu in float32; or
     "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
-    Left out, it is direct where it can be, and linear if size, domain or nodes ask for that.
+    Left out, it is the first of them that there is, and linear if size, domain or nodes are given.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
@@ -55,8 +56,10 @@ def tabulate(
     >>> print(f"{table.report.max_abs:.1e}")
     8.2e-06
 
-    >>> tabulate("gelu", "bfloat16").report.max_ulp <= 0.5
-    True
+    >>> tabulate("gelu", "bfloat16")
+    DirectTable(gelu, bfloat16, 5,612 bytes)
+    >>> tabulate("gelu")
+    PolynomialTable(gelu, float32, 309 segments, at most 0.9637 ulp)
 
     Any other function, here the softsign with its tails −1 and 1:
 
@@ -69,15 +72,17 @@ def tabulate(
     layout = {"size": size, "domain": domain, "nodes": nodes}
     given = [name for name, value in layout.items() if value is not None]
     if kind is None:
-        kind = "direct" if found.itemsize == 2 and not given else "linear"
+        kind = "linear" if given else most_accurate_kind(f, found)
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
-    if kind == "direct":
+    if kind != "linear":
         if given:
             raise ValueError(
-                f'a direct table takes no {", ".join(given)}: that is for kind="linear"'
+                f"kind={kind!r} takes no {', '.join(given)}: that is for linear tables"
             )
-        return DirectTable.build(f, found)
+        exact: type[DirectTable | PolynomialTable]
+        exact = DirectTable if kind == "direct" else PolynomialTable
+        return exact.build(f, found)
     size, nodes = 1024 if size is None else size, nodes or "plain"
     if domain is None or isinstance(domain, str):
         if domain not in (None, "optimal"):
@@ -85,3 +90,10 @@ def tabulate(
         best = search(f, size, nodes=nodes)
         domain = best.lo, best.hi
     return LinearTable.build(f, found, *domain, size, nodes)
+
+
+def most_accurate_kind(function: Function, dtype: DType) -> str:
+    """The kind that `tabulate` and the array functions choose for a dtype if left to it."""
+    if dtype.itemsize == 2:
+        return DirectTable.kind
+    return (PolynomialTable if PolynomialTable.is_fitted(function, dtype) else LinearTable).kind

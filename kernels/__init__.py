@@ -4,6 +4,8 @@
 ``elementwise.cu``  out = table(x) over an array: table into shared memory, 16-byte vectors
 ``build.cu``        the nodes of a function, computed on the device, and the lines between them
 ``linear.cuh``      one lookup in a linear table; its Python half is ``cupylut/tables/linear.py``
+``direct.cuh``      one lookup by bit pattern, in 16 bits; ``cupylut/tables/direct.py``
+``polynomial.cuh``  one lookup of a polynomial, in float32; ``cupylut/tables/polynomial.py``
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================
 

@@ -13,6 +13,7 @@
 // table's entries are aligned to 16 bytes and an even number of bytes.
 #include "direct.cuh"
 #include "linear.cuh"
+#include "polynomial.cuh"
 
 using Entry = TABLE::Entry;
 

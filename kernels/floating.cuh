@@ -41,6 +41,12 @@ __device__ __forceinline__ float multiply_add_saturated(float a, float b, float 
     return r;
 }
 
+__device__ __forceinline__ float multiply(float a, float b) {
+    float r;
+    asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
 // The other operand where one is NaN.
 __device__ __forceinline__ float minimum(float a, float b) {
     float r;
@@ -54,6 +60,21 @@ __device__ __forceinline__ float maximum(float a, float b) {
     return r;
 }
 
+// min(|x|, bound); bound where x is NaN.
+__device__ __forceinline__ float bounded_magnitude(float x, float bound) {
+    float r;
+    asm("{ .reg .f32 a; abs.f32 a, %1; min.f32 %0, a, %2; }" : "=f"(r) : "f"(x), "f"(bound));
+    return r;
+}
+
+// x < bound ? y : x; so x where it is NaN.
+__device__ __forceinline__ float where_below(float x, float bound, float y) {
+    float r;
+    asm("{ .reg .pred p; setp.lt.f32 p, %1, %2; selp.f32 %0, %3, %1, p; }"
+        : "=f"(r) : "f"(x), "f"(bound), "f"(y));
+    return r;
+}
+
 // |x| > bound ? y : x; so x where it is NaN.
 __device__ __forceinline__ float where_exceeds(float x, float bound, float y) {
     float r;
@@ -64,6 +85,7 @@ __device__ __forceinline__ float where_exceeds(float x, float bound, float y) {
 }
 
 __device__ __forceinline__ double add_down(double a, double b) { return __dadd_rd(a, b); }
+__device__ __forceinline__ float from_word(unsigned bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ unsigned low_word(float x) { return __float_as_uint(x); }
 __device__ __forceinline__ unsigned low_word(double x) { return __double2loint(x); }
 

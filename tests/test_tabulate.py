@@ -10,6 +10,7 @@ import pytest
 
 import cupylut
 from cupylut import FUNCTIONS, load, tabulate
+from cupylut.accuracy import DTYPES
 from cupylut.tables import table as table_file
 
 
@@ -19,9 +20,25 @@ def table() -> cupylut.Table:
 
 
 def test_defaults() -> None:
-    table = tabulate("gelu")
+    table = tabulate("gelu", kind="linear")
     assert (table.dtype, table.size, table.nodes) == (np.float32, 1024, "plain")
     assert repr(table) == "LinearTable(gelu, float32, 1024 nodes on [-4.637, 4.637])"
+
+
+def test_the_most_accurate_kind_is_the_default() -> None:
+    kinds = {dtype.name: tabulate("silu", dtype).kind for dtype in DTYPES}
+    assert kinds == {
+        "float16": "direct",
+        "bfloat16": "direct",
+        "float32": "polynomial",
+        "float64": "linear",
+    }
+    assert tabulate("mish").kind == "linear"
+    assert tabulate("silu", domain="optimal").kind == "linear"
+    with pytest.raises(ValueError, match="no polynomial table was fitted for mish in float32"):
+        tabulate("mish", kind="polynomial")
+    with pytest.raises(ValueError, match="takes no size"):
+        tabulate("gelu", kind="polynomial", size=5)
 
 
 def test_a_domain_and_a_declaration() -> None:
@@ -44,7 +61,7 @@ def test_a_function_of_the_user() -> None:
     [
         ({"function": "silly"}, ValueError, "unknown function 'silly'"),
         ({"dtype": "int8"}, ValueError, "no tables for dtype"),
-        ({"kind": "cubic"}, ValueError, "choose one of linear"),
+        ({"kind": "cubic"}, ValueError, "choose one of direct, polynomial, linear"),
         ({"size": 1}, ValueError, "2 to 65,536 nodes"),
         ({"size": True}, ValueError, "2 to 65,536 nodes"),
         ({"domain": (3.0, -3.0)}, ValueError, "lower one first"),

@@ -19,16 +19,13 @@ from typing import Any
 import numpy as np
 
 from ..accuracy import as_dtype
-from ..tabulate import tabulate
+from ..functions import FUNCTIONS
+from ..tabulate import most_accurate_kind, tabulate
 from .speed import installed, torch_function
 
-FUNCTIONS = ("gelu", "gelu_tanh", "silu", "mish")
+NAMES = ("gelu", "gelu_tanh", "silu", "mish")
 SIZES = (1 << 12, 1 << 16, 1 << 20, 1 << 24, 1 << 28)
-KINDS = {
-    "float16": ("direct", "linear"),
-    "bfloat16": ("direct", "linear"),
-    "float32": ("linear",),
-}
+DTYPES = ("float16", "bfloat16", "float32")
 REPEATS = 50
 
 
@@ -50,7 +47,7 @@ class Cell:
 
 def cases() -> Sequence[tuple[str, str, int]]:
     """Every (function, dtype, elements) that is timed."""
-    return [(f, d, n) for d in KINDS for n in SIZES for f in FUNCTIONS]
+    return [(f, d, n) for d in DTYPES for n in SIZES for f in NAMES]
 
 
 def measure(function: str, dtype: str, elements: int, repeats: int = REPEATS) -> Cell:
@@ -60,7 +57,7 @@ def measure(function: str, dtype: str, elements: int, repeats: int = REPEATS) ->
     x = cupy.random.default_rng(0).standard_normal(elements, cupy.float32).astype(as_dtype(dtype))
     y = cupy.empty_like(x)
     contestants: dict[str, Callable[[], Any]] = {"copy": partial(cupy.copyto, y, x)}
-    for kind in KINDS[dtype]:
+    for kind in dict.fromkeys((most_accurate_kind(FUNCTIONS[function], x.dtype), "linear")):
         contestants[kind] = partial(tabulate(function, dtype, kind=kind), x, out=y)
     torch = installed("torch")
     if torch is not None and torch.cuda.is_available():

@@ -4,10 +4,13 @@ import os
 
 from .direct import DirectTable as DirectTable
 from .linear import LinearTable as LinearTable
+from .polynomial import PolynomialTable as PolynomialTable
 from .table import Table as Table
 from .table import read
 
-KINDS: dict[str, type[Table]] = {cls.kind: cls for cls in (LinearTable, DirectTable)}
+KINDS: dict[str, type[Table]] = {
+    cls.kind: cls for cls in (DirectTable, PolynomialTable, LinearTable)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Table:

@@ -39,7 +39,8 @@ class Table(ABC):
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the values at x into out: the NumPy half, on 1-D arrays of the table's dtype.
 
-        The two may be the same memory. Bit for bit what the kernel of the same name computes.
+        The two may be the same memory. The kernel of the same name computes the same bits, but for
+        what the kind's own docstring says.
         """
 
     @property

@@ -133,6 +133,15 @@ inline float multiply_add_saturated(float a, float b, float c) {
     return minimum(maximum(multiply_add(a, b, c), 0.0f), 1.0f);
 }
 
+inline float multiply(float a, float b) { return a * b; }
+
+// Not std::fmin, which returns NaN for a signalling one.
+inline float bounded_magnitude(float x, float bound) {
+    return std::fabs(x) < bound ? std::fabs(x) : bound;
+}
+
+inline float where_below(float x, float bound, float y) { return x < bound ? y : x; }
+
 inline float where_exceeds(float x, float bound, float y) { return std::fabs(x) > bound ? y : x; }
 
 inline double add_down(double a, double b) {
@@ -148,6 +157,7 @@ To bits_as(From x) {
     return result;
 }
 
+inline float from_word(unsigned bits) { return bits_as<float>(std::uint32_t(bits)); }
 inline unsigned low_word(float x) { return bits_as<std::uint32_t>(x); }
 inline unsigned low_word(double x) { return unsigned(bits_as<std::uint64_t>(x)); }
 

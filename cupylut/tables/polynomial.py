@@ -1,0 +1,272 @@
+"""Polynomials of degree 5 for the gate on |x|: at most 1 ulp from the function, on every float32.
+
+Derivation. With a = |x| and q(a) = f(−a)/(−a), every function of "gate" symmetry is
+
+    f(x) = max(x, 0) − a·q(a),
+
+so one table of q serves both signs, and the relative error near 0 and the sign of 0 come out right.
+q is a polynomial in each segment of u, where u is near·a up to a = split and a² from there on: q
+falls like e^(−a²/2) or e^(−a³), so in a² it takes far fewer segments. `near` is negative, which
+gives the two parts different segment numbers k, the nearest integer to u/step, with no more ado.
+(The numbers between the parts belong to no input; their entries are 0.) The local coordinate is
+d = u − k·step, and with e the rest that c0 lost in rounding
+
+    q(a)·2⁸⁰ = c0 + r,  r = e + d·(c1 + d·(c2 + d·(c3 + d·(c4 + d·c5))))
+    z = a·c0 + a·r
+    y = (x < 0 ? −0 : x) − z·2⁻⁸⁰
+
+The factor 2⁸⁰ keeps the coefficients normal numbers where the result is a subnormal one. r is at
+most a quarter of c0 or so, hence its roundings weigh little, and for x < 0 that of z is the only
+one that counts in full. A segment takes 24 bytes: c0 … c4 and one word with c5 (16 bits) and e
+(16 bits).
+
+From `limit` on, a·q(a) < 2⁻¹⁵⁰ rounds to nothing: a stays there, which makes f(∞) = ∞, f(−∞) = −0.
+
+`fit_polynomial.py` finds the coefficients, `kernels/polynomial.cuh` is the device half. The NumPy
+half below takes the same coefficients in float64 and rounds once, so it is closer to the function
+and may differ from the kernel in the last bit; both keep the promise.
+"""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
+from ..functions import FUNCTIONS, Float64Array, Function
+from .linear import CHUNK
+from .table import Table
+
+Words: TypeAlias = NDArray[np.uint32]
+
+SCALE = 2.0**80  # of the coefficients
+MAGIC = 1.5 * 2.0**23  # adding it in float32 rounds to an integer, which is then in the low bits
+WORDS = 6  # of an entry
+
+_NAN = float("nan")
+_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the segments lie: u = near·a below split, a² above, cut every `step`."""
+
+    limit: float
+    split: float
+    near: float
+    step: float
+
+    def coordinate(self, a: ArrayLike) -> Float64Array:
+        """u of magnitudes a, exact for float32 ones."""
+        a = np.asarray(a, np.float64)
+        return np.asarray(a * np.where(a < self.split, self.near, a))
+
+    def segment(self, a: ArrayLike) -> NDArray[np.int64]:
+        """The segment number k of float32 magnitudes a, computed with the kernel's roundings."""
+        a = np.minimum(np.asarray(a, np.float32), np.float32(self.limit))
+        factor = np.where(a < self.split, np.float32(self.near), a)
+        position = a.astype(np.float64) * (factor * np.float32(1 / self.step))
+        return np.rint(position).astype(np.int64)
+
+    @property
+    def first(self) -> int:
+        """The lowest segment number."""
+        return int(self.segment(np.nextafter(np.float32(min(self.split, self.limit)), 0)))
+
+    @property
+    def count(self) -> int:
+        """How many segment numbers there are, those between the two parts included."""
+        return max(0, int(self.segment(self.limit))) - self.first + 1
+
+
+def unpack(words: Words) -> tuple[Float64Array, Float64Array]:
+    """The numbers in entries' words, shape (..., 6): c0 … c5, as many, and e."""
+    words = np.ascontiguousarray(words)
+    rest = np.left_shift(words[..., -1], np.uint32(16))
+    return words.view(np.float32).astype(np.float64), rest.view(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PolynomialTable(Table):
+    """A gate function by polynomials of degree 5, within 1 ulp for every finite float32.
+
+    `words` are the entries, six 32-bit words each. `worst_ulp` is the largest error of the kernel
+    over all 2³² inputs; `report` is that of the NumPy half at fewer of them.
+    """
+
+    kind: ClassVar[str] = "polynomial"
+
+    name: str
+    dtype: DType
+    layout: Layout
+    words: Words
+    worst_ulp: float
+    report: ErrorReport
+
+    def __post_init__(self) -> None:
+        self.words.flags.writeable = False
+
+    @classmethod
+    def is_fitted(cls, function: Function, dtype: DType) -> bool:
+        """Whether the library comes with this table."""
+        declared = FUNCTIONS.get(function.name) is function
+        return declared and _data_file(function, dtype).is_file()
+
+    @classmethod
+    def build(cls, function: Function, dtype: DType) -> Self:
+        """The table that was fitted for a function; raises ValueError where there is none."""
+        if not cls.is_fitted(function, dtype):
+            raise ValueError(f"no polynomial table was fitted for {function.name} in {dtype.name}")
+        fields, words = parse(_data_file(function, dtype).read_text(encoding="utf-8"))
+        worst_ulp = fields.pop("worst_ulp")
+        layout = Layout(**fields)
+        table = cls(function.name, dtype, layout, words, worst_ulp, report=_UNMEASURED)
+        x, even = probe_points(dtype, -layout.limit, layout.limit, layout.count)
+        y = np.empty_like(x)
+        table.evaluate(x, y)
+        object.__setattr__(table, "report", error_report(x, y, function(x), even))
+        return table
+
+    def __repr__(self) -> str:
+        return (
+            f"PolynomialTable({self.name}, {self.dtype.name}, {self.layout.count} segments, "
+            f"at most {self.worst_ulp} ulp)"
+        )
+
+    def __reduce__(self) -> Any:
+        arguments = self.name, self.dtype, self.layout, self.words, self.worst_ulp, self.report
+        return type(self), arguments
+
+    @property
+    def struct(self) -> str:
+        """The C++ type of the lookup."""
+        return "PolynomialTable"
+
+    @cached_property
+    def entries(self) -> NDArray[Any]:
+        """struct Quintic of `kernels/polynomial.cuh` for every segment number."""
+        return self.words.view(_ENTRY).ravel()
+
+    @cached_property
+    def parameters(self) -> NDArray[Any]:
+        """struct PolynomialTable of `kernels/polynomial.cuh`."""
+        layout = self.layout
+        p = np.zeros(1, _PARAMETERS)
+        p["limit"], p["split"], p["near"] = layout.limit, layout.split, layout.near
+        p["scale"] = 1 / layout.step
+        p["minus_step"] = -layout.step
+        p["magic_step"] = MAGIC * layout.step
+        p["origin"] = int(np.float32(MAGIC).view(np.uint32)) + layout.first
+        return p
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.complex128]:
+        """The coefficients of −q in pairs, shape (3, count): a complex number costs one gather."""
+        c, rest = unpack(self.words)
+        c[:, 0] += rest
+        return np.ascontiguousarray((c / -SCALE).view(np.complex128).T)
+
+    def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the table's values at x into out; both 1-D, of float32."""
+        evaluator = _Evaluator(self.layout, self._pairs, min(x.size, CHUNK))
+        with np.errstate(all="ignore"):
+            for i in range(0, x.size, CHUNK):
+                evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
+
+    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+        fields = {"name": self.name, "dtype": self.dtype.name, "worst_ulp": self.worst_ulp}
+        return fields | asdict(self.layout), self.words.astype(np.float64)
+
+    @classmethod
+    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+        layout = Layout(**{key: float(fields[key]) for key in Layout.__annotations__})
+        words = values.astype(np.uint32)
+        if words.shape != (layout.count, WORDS):
+            raise ValueError(f"{layout.count} segments of {WORDS} words expected")
+        return cls(
+            name=str(fields["name"]),
+            dtype=as_dtype(fields["dtype"]),
+            layout=layout,
+            words=words,
+            worst_ulp=float(fields["worst_ulp"]),
+            report=ErrorReport(**fields["report"]),
+        )
+
+
+def _data_file(function: Function, dtype: DType) -> Traversable:
+    return resources.files("cupylut.data") / f"{function.name}_{dtype.name}.txt"
+
+
+def parse(text: str) -> tuple[dict[str, float], Words]:
+    """The fields ("# name value" lines) and the words (all other lines) of a data file."""
+    lines = text.splitlines()
+    fields = [line.split()[1:] for line in lines if line.startswith("# ") and line.count(" ") == 2]
+    words = [[int(word, 16) for word in line.split()] for line in lines if line[:1] != "#"]
+    return {name: float(value) for name, value in fields}, np.array(words, np.uint32)
+
+
+_ENTRY = np.dtype(
+    [(name, np.float32) for name in ("c0", "c1", "c2", "c3", "c4")] + [("c5_and_rest", np.uint32)]
+)
+_PARAMETERS = np.dtype(
+    [
+        *((n, np.float32) for n in ("limit", "split", "near", "scale", "minus_step", "magic_step")),
+        ("origin", np.uint32),
+    ]
+)
+
+
+class _Evaluator:
+    """The steps of the derivation above on one chunk, in float64 and without a branch.
+
+    The sign of a result is that of x, always, so it is put there at the end.
+    """
+
+    def __init__(self, layout: Layout, pairs: NDArray[np.complex128], chunk: int) -> None:
+        self.layout, self.pairs = layout, pairs
+        self.index = np.empty(chunk, np.intp)
+        self.pair = np.empty(chunk, np.complex128)
+        self.x, self.a, self.d, self.sum = np.empty((4, chunk))
+        self.limit = np.full(chunk, layout.limit)
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """out = table(x) for a chunk; x and out may be the same memory."""
+        n, layout = x.size, self.layout
+        index, pair = self.index[:n], self.pair[:n]
+        wide, a, d, total = self.x[:n], self.a[:n], self.d[:n], self.sum[:n]
+
+        wide[...] = x
+        np.abs(wide, out=a)
+        np.fmin(a, self.limit[:n], out=a)  # NaN too becomes the limit
+        # u = a·(a < split ? near : a), exact
+        np.greater_equal(a, layout.split, out=d)
+        np.subtract(a, layout.near, out=total)
+        d *= total
+        d += layout.near
+        d *= a
+        np.multiply(d, 1 / layout.step, out=total)
+        np.rint(total, out=total)
+        index[...] = total
+        index -= layout.first
+        total *= layout.step
+        d -= total
+
+        # "wrap" is only the fastest mode: every index is in range.
+        np.take(self.pairs[2], index, out=pair, mode="wrap")
+        np.multiply(pair.imag, d, out=total)
+        total += pair.real
+        for pairs in (self.pairs[1], self.pairs[0]):
+            np.take(pairs, index, out=pair, mode="wrap")
+            total *= d
+            total += pair.imag
+            total *= d
+            total += pair.real
+        total *= a
+        np.maximum(wide, 0, out=a)
+        total += a
+        np.copysign(total, wide, out=total)
+        out[...] = total

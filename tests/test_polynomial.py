@@ -1,0 +1,226 @@
+"""tables/polynomial.py and kernels/polynomial.cuh: at most 1 ulp off on every float32.
+
+The kernel's lookup is compiled as C++ and compared with libm's erfc and exp in double precision;
+the NumPy half is compared with scipy's references.
+"""
+
+import pickle
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import host_cuda
+import numpy as np
+import pytest
+from cubin import ARCHITECTURES, compile_kernel, resources
+from test_linear import assert_same_bits, evaluate
+
+from cupylut import FUNCTIONS, device
+from cupylut.accuracy import ulp
+from cupylut.tables.fit_polynomial import LAYOUTS, Samples, fit, polish
+from cupylut.tables.linear import CHUNK
+from cupylut.tables.polynomial import PolynomialTable
+
+FLOAT32 = np.dtype(np.float32)
+STRIDE = 509  # prime, so that all low bits of the patterns occur
+
+every_table = pytest.mark.parametrize("name", LAYOUTS)
+
+
+def table_for(name: str) -> PolynomialTable:
+    return PolynomialTable.build(FUNCTIONS[name], FLOAT32)
+
+
+def patterns(a: np.ndarray) -> np.ndarray:
+    return np.asarray(a, np.float32).view(np.uint32)
+
+
+def boundaries(table: PolynomialTable) -> np.ndarray:
+    """Bit patterns of the magnitudes where a segment begins, nearly, and of split and limit."""
+    layout = table.layout
+    ends = (layout.first + np.arange(layout.count) + 0.5) * layout.step
+    a = np.concatenate([ends[ends < 0] / layout.near, np.sqrt(ends[ends > layout.split**2])])
+    return patterns(np.append(a, [min(layout.split, layout.limit), layout.limit]))
+
+
+def magnitudes_for(table: PolynomialTable) -> np.ndarray:
+    """Magnitudes: every STRIDE-th pattern, those around the boundaries, and the rarest."""
+    around = boundaries(table)[:, None] + np.arange(-20, 21)
+    rare = [*range(100), *range(0x7F7FFF00, 0x7F800000), *range(0x7FFF00, 0x800100)]
+    bits = np.concatenate([np.arange(0, 0x7F800000, STRIDE), around.ravel(), rare])
+    return bits.astype(np.uint32).view(np.float32)
+
+
+class Found(NamedTuple):
+    """What tests/host_cuda/polynomial_exhaustive.cpp prints."""
+
+    worst: float
+    at: float
+    above_half: int
+    above_one: int
+    tried: int
+
+
+@pytest.fixture(scope="session")
+def program(compiler: str) -> Path:
+    """The comparison, with hardware multiply-adds where there are any: without, it takes hours."""
+    path = Path(tempfile.mkdtemp()) / "polynomial_exhaustive"
+    cpuinfo = Path("/proc/cpuinfo")
+    fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
+    command = [
+        *(compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
+        *("-Wall", "-Wextra", "-Werror", *(["-mfma"] if fma else [])),
+        *(f"-I{host_cuda.KERNELS}", f"-I{host_cuda.HERE}", "-x", "c++"),
+        *(str(host_cuda.HERE / "polynomial_exhaustive.cpp"), "-o", str(path)),
+    ]
+    subprocess.run(command, check=True)
+    return path
+
+
+def run(program: Path, table: PolynomialTable, stride: int = STRIDE) -> Found:
+    around = boundaries(table).astype(np.int64)
+    ranges = np.stack([around - 2000, around + 2000], axis=1).ravel()
+    arguments = [table.name, len(table.entries), stride, *(ranges if stride > 1 else [])]
+    done = subprocess.run(
+        [str(program), *map(str, arguments)],
+        input=table.parameters.tobytes() + table.entries.tobytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, "a zero, an infinity or a NaN is wrong"
+    worst, at, *counts = done.stdout.split()
+    return Found(float(worst), float(at), *map(int, counts))
+
+
+@every_table
+def test_kernel_is_within_one_ulp(name: str, program: Path) -> None:
+    table = table_for(name)
+    found = run(program, table)
+    assert found.tried > 8_000_000
+    assert 0.8 < found.worst <= table.worst_ulp + 1e-4
+
+
+@pytest.mark.exhaustive
+@every_table
+def test_kernel_is_within_one_ulp_of_every_input(name: str, program: Path) -> None:
+    table = table_for(name)
+    found = run(program, table, stride=1)
+    assert found.tried == 2 * 0x7F800000
+    assert found.above_one == 0
+    assert found.worst == pytest.approx(table.worst_ulp, abs=1e-4)
+    assert table.worst_ulp < 1
+
+
+@every_table
+def test_numpy_half_is_within_one_ulp(name: str) -> None:
+    table = table_for(name)
+    a = magnitudes_for(table)
+    for x in (a, -a):
+        exact = FUNCTIONS[name](x)
+        y = evaluate(table, x)
+        error = np.abs(y.astype(np.float64) - exact) / ulp(exact, FLOAT32)
+        assert error.max() < 0.8
+        assert (np.signbit(y) == np.signbit(x)).all()
+
+
+@every_table
+def test_special_values(name: str) -> None:
+    table = table_for(name)
+    nan = np.array([0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFFFFFFF], np.uint32).view(np.float32)
+    x = np.concatenate([np.array([0.0, -0.0, np.inf, -np.inf, -1e30, 1e30], np.float32), nan])
+    expected = np.array([0.0, -0.0, np.inf, -0.0, -0.0, 1e30, *nan], np.float32)
+    assert_same_bits(evaluate(table, x), expected)
+
+
+@every_table
+@pytest.mark.parametrize("word", [0, 1, 2])
+def test_a_mutated_coefficient_is_noticed(name: str, word: int, program: Path) -> None:
+    table = table_for(name)
+    for entry in table.layout.segment([0.5, 3.5, 9.0]) - table.layout.first:
+        words = table.words.copy()
+        words[entry, word] ^= 4 << 4 * word
+        assert run(program, replace(table, words=words)).worst > 1
+
+
+@every_table
+def test_segments_cover_the_inputs(name: str) -> None:
+    table = table_for(name)
+    a = magnitudes_for(table)
+    index = table.layout.segment(a) - table.layout.first
+    assert index.min() == 0
+    assert index.max() == table.layout.count - 1
+    used = np.unique(index)
+    np.testing.assert_array_equal(np.flatnonzero(table.words.any(axis=1)), used)
+
+
+@every_table
+def test_small_enough_for_shared_memory(name: str) -> None:
+    table = table_for(name)
+    assert table.entries.dtype.itemsize == 24
+    assert table.entries.nbytes <= 8192
+    assert table.report.max_ulp < 0.8
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_compiles_without_spills(architecture: int, tmp_path: Path) -> None:
+    defines = tuple(device.elementwise_defines(table_for("gelu")).items())
+    cubin = compile_kernel("elementwise.cu", defines, architecture)
+    for usage in resources(cubin, tmp_path).values():
+        assert usage["LOCAL"] == usage["STACK"] == 0
+        assert usage["REG"] <= 64
+
+
+@every_table
+def test_the_fit_is_reproducible(name: str) -> None:
+    """The script finds the shipped coefficients, here in a few segments, but for last bits.
+
+    Those are the linear algebra library's; the promise does not depend on them.
+    """
+    table = table_for(name)
+    layout = table.layout
+    assert layout == LAYOUTS[name]
+    segments = layout.segment([2.0, 7.5, 8.5, 10.0])
+    first = fit(Samples(name, layout, segments), segments == 0)
+    for segment, start in zip(segments, first, strict=True):
+        words, worst = polish(name, layout, int(segment), start)
+        assert worst < 1
+        shipped = table.words[segment - layout.first]
+        assert (np.abs(words[:2].astype(np.int64) - shipped[:2]) < 8).all()
+
+
+def test_pickle_chunks_and_in_place() -> None:
+    table = pickle.loads(pickle.dumps(table_for("gelu")))
+    x = np.resize(magnitudes_for(table), 2 * CHUNK + 77)
+    x[::3] *= -1
+    whole = evaluate(table, x)
+    for part in (slice(0, 1), slice(5, 1000), slice(CHUNK - 1, None), slice(7, 7)):
+        assert_same_bits(evaluate(table, x[part]), whole[part])
+    table.evaluate(x, x)
+    assert_same_bits(x, whole)
+
+
+def test_state_round_trip() -> None:
+    table = table_for("silu")
+    fields, values = table._state()
+    again = PolynomialTable._restore(fields | {"report": vars(table.report)}, values)
+    assert (again.words == table.words).all()
+    assert (again.name, again.dtype, again.layout) == (table.name, table.dtype, table.layout)
+    with pytest.raises(ValueError, match="segments"):
+        PolynomialTable._restore(fields, values[1:])
+
+
+def test_only_what_was_fitted() -> None:
+    with pytest.raises(ValueError, match="no polynomial table"):
+        PolynomialTable.build(FUNCTIONS["mish"], FLOAT32)
+    with pytest.raises(ValueError, match="no polynomial table"):
+        PolynomialTable.build(replace(FUNCTIONS["gelu"], left=FUNCTIONS["tanh"].left), FLOAT32)
+
+
+def test_immutable() -> None:
+    table = table_for("gelu")
+    for array in (table.words, table.entries):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+    assert "309 segments" in repr(table)
