@@ -6,7 +6,6 @@ the NumPy half is compared with scipy's references.
 
 import pickle
 import subprocess
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +14,7 @@ import host_cuda
 import numpy as np
 import pytest
 from cubin import ARCHITECTURES, compile_kernel, resources
+from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, device
@@ -64,15 +64,19 @@ class Found(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def program(compiler: str) -> Path:
-    """The comparison, with hardware multiply-adds where there are any: without, it takes hours."""
-    path = Path(tempfile.mkdtemp()) / "polynomial_exhaustive"
+def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return comparison(compiler, host_cuda.KERNELS, tmp_path_factory.mktemp("polynomial"))
+
+
+def comparison(compiler: str, kernels: Path, folder: Path) -> Path:
+    """The program, with hardware multiply-adds where there are any: without, it takes hours."""
+    path = folder / "polynomial_exhaustive"
     cpuinfo = Path("/proc/cpuinfo")
     fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
     command = [
         *(compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
         *("-Wall", "-Wextra", "-Werror", *(["-mfma"] if fma else [])),
-        *(f"-I{host_cuda.KERNELS}", f"-I{host_cuda.HERE}", "-x", "c++"),
+        *(f"-I{kernels}", f"-I{host_cuda.HERE}", "-x", "c++"),
         *(str(host_cuda.HERE / "polynomial_exhaustive.cpp"), "-o", str(path)),
     ]
     subprocess.run(command, check=True)
@@ -100,6 +104,28 @@ def test_kernel_is_within_one_ulp(name: str, program: Path) -> None:
     found = run(program, table)
     assert found.tried > 8_000_000
     assert 0.8 < found.worst <= table.worst_ulp + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("r = multiply_add(d, r, c.c3)", "r = multiply_add(d, r, c.c2)"),
+        ("from_word(c.c5_and_rest << 16)", "0.0f"),
+        ("multiply_add(a, c.c0, multiply(a, r))", "multiply(a, multiply_add(c.c0, 1.0f, r))"),
+        ("-0x1p-80f", "-0x1.000002p-80f"),
+        ("bounded_magnitude(x, limit)", "bounded_magnitude(x, limit - 1)"),
+        ("where_below(x, 0.0f, -0.0f)", "maximum(x, 0.0f)"),
+        ("- origin]", "- origin - 1]"),
+    ],
+)
+def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:
+    changed = comparison(compiler, mutated(tmp_path, "polynomial.cuh", old, new), tmp_path)
+    table = table_for("gelu")
+    try:
+        worst = run(changed, table).worst
+    except AssertionError:  # a zero, an infinity or a NaN is wrong
+        return
+    assert worst > table.worst_ulp + 1e-4
 
 
 @pytest.mark.exhaustive

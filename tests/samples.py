@@ -1,0 +1,30 @@
+"""What the tests of arrays share: inputs with special values, and equality to the last bit."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from cupylut.accuracy import DTYPES
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
+
+
+def bits(x: Any) -> Any:
+    """The bit patterns, so that NaN equals itself and −0 differs from 0."""
+    x = np.ascontiguousarray(x)
+    return x.view(f"u{x.dtype.itemsize}")
+
+
+def same(x: Any, y: Any) -> bool:
+    return x.dtype == y.dtype and x.shape == y.shape and bool((bits(x) == bits(y)).all())
+
+
+def values(shape: Any, dtype: Any) -> Any:
+    x = np.random.default_rng(0).normal(scale=4.0, size=shape).astype(dtype)
+    if x.size > 3:
+        x.flat[:3] = np.nan, -np.inf, -0.0
+    return x

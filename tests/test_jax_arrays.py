@@ -1,0 +1,119 @@
+"""JAX arrays on the CPU: what is viewed, what comes back, what is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax  # noqa: TID251
+import jax.numpy as jnp  # noqa: TID251
+import numpy as np
+import pytest
+from samples import BFLOAT16, same, values
+
+import cupylut
+from cupylut import arrays
+
+
+def on_cpu(x: Any) -> jax.Array:
+    """The array as JAX's on the CPU, where JAX may have a GPU too."""
+    return jax.device_put(x, jax.devices("cpu")[0])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32])
+@pytest.mark.parametrize("shape", [(4, 6), (), (0, 3), (1, 5)])
+def test_jax_arrays_keep_kind_dtype_device_and_values(dtype: Any, shape: tuple[int, ...]) -> None:
+    content = values(shape, dtype)
+    x = on_cpu(content)
+    y = cupylut.gelu(x)
+    assert isinstance(y, jax.Array)
+    assert y.dtype == dtype
+    assert y.devices() == x.devices()
+    assert same(np.asarray(y), cupylut.gelu(content))
+    assert same(np.asarray(x), content)
+    if shape == (4, 6):
+        assert same(np.asarray(cupylut.gelu(x.T[::2])), cupylut.gelu(content.T[::2].copy()))
+
+
+def test_the_view_is_the_jax_arrays_memory() -> None:
+    x = on_cpu(np.arange(1000, dtype=np.float32))
+    view = arrays.library_of(x).view(x)
+    assert view.ctypes.data == x.unsafe_buffer_pointer()
+    assert not view.flags.writeable
+
+
+def test_jax_results_are_not_overwritten_by_later_ones() -> None:
+    first = cupylut.gelu(on_cpu(np.full(1000, 2, np.float32)))
+    before = np.array(first)
+    for _ in range(10):
+        cupylut.gelu(on_cpu(np.full(1000, 3, np.float32)))
+    assert same(np.asarray(first), before)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "want", "wide"),
+    [
+        (jnp.bool, jnp.float16, jnp.float16),
+        (jnp.uint8, jnp.float16, jnp.float16),
+        (jnp.int16, jnp.float32, jnp.float32),
+        (jnp.int32, jnp.float32, jnp.float64),
+    ],
+)
+def test_jax_integers_promote_as_far_as_x64_allows(dtype: Any, want: Any, wide: Any) -> None:
+    numbers = np.arange(100).astype(dtype)
+    x = on_cpu(numbers)
+    y = cupylut.sigmoid(x)
+    assert y.dtype == want
+    assert same(np.asarray(y), cupylut.sigmoid(numbers.astype(want)))
+    with jax.enable_x64(True):
+        assert cupylut.sigmoid(x).dtype == wide
+        double = jnp.array([1.0], jnp.float64)
+        assert same(np.asarray(cupylut.gelu(double)), cupylut.gelu(np.array([1.0])))
+
+
+@pytest.mark.parametrize(
+    "transform", [jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())], ids=str
+)
+def test_traced_jax_arrays_are_refused(transform: Callable[[Any], Any]) -> None:
+    with pytest.raises(TypeError, match="a traced JAX array has no values yet: call cupylut outs"):
+        transform(cupylut.gelu)(jnp.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jnp.ones(3, jnp.complex64), "an array of complex64 is not supported"),
+        (lambda: jnp.ones(3, jnp.float8_e4m3fn), "an array of float8_e4m3fn is not supported"),
+        (lambda: jnp.ones(3, jnp.int4), "an array of int4 is not supported"),
+        (lambda: jax.random.key(0), "dtype"),
+        (lambda: jax.ShapeDtypeStruct((3,), jnp.float32), "ShapeDtypeStruct is not a JAX array"),
+    ],
+)
+def test_other_jax_objects_are_refused(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        cupylut.gelu(make())
+
+
+class Spread:
+    """A JAX array's answers about where it is, for devices that are not here."""
+
+    def __init__(self, *platforms: str) -> None:
+        self.platforms = platforms
+
+    def devices(self) -> set[Any]:
+        return {type("Device", (), {"platform": platform})() for platform in self.platforms}
+
+
+@pytest.mark.parametrize(
+    ("platforms", "message"),
+    [
+        (("cpu", "cpu"), "spread over several devices: pass its shards"),
+        (("tpu",), "a JAX array on"),
+    ],
+)
+def test_jax_arrays_elsewhere_are_refused(
+    platforms: tuple[str, ...], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "Array", Spread)
+    monkeypatch.setattr(Spread, "__module__", "jax.array")
+    arrays._library.cache_clear()
+    with pytest.raises(TypeError, match=message):
+        cupylut.gelu(Spread(*platforms))
