@@ -6,21 +6,18 @@ CuPy is imported here (and in arrays.py) only, and only when a GPU array has arr
 import os
 import re
 import threading
-from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import lru_cache
 from importlib import resources
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from .tables.linear import node_values
 
 THREADS = 256  # a block; a multiple of the warp that leaves 64 registers a thread at full occupancy
 
@@ -79,15 +76,6 @@ def define(code: str, defines: dict[str, str]) -> str:
     return "".join(f"#define {key} {value}\n" for key, value in defines.items()) + code
 
 
-def _locked(function: Callable[P, R]) -> Callable[P, R]:
-    @wraps(function)
-    def locked(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _lock:
-            return function(*args, **kwargs)
-
-    return locked
-
-
 def require_cupy() -> ModuleType:
     """CuPy with a usable device, or a RuntimeError that says what to install."""
     try:
@@ -122,10 +110,10 @@ def _module(device: int, name: str, defines: tuple[tuple[str, str], ...]) -> Any
     return module
 
 
-@_locked
 def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
     """A compiled kernel of the current device, memoised."""
-    return _module(device, name, tuple(defines.items())).get_function(entry)
+    with _lock:
+        return _module(device, name, tuple(defines.items())).get_function(entry)
 
 
 # table -> device -> (lines in device memory, launch plan)
@@ -139,6 +127,8 @@ class _Launch:
         cupy = require_cupy()
         defines = elementwise_defines(table)
         self.entries = device_entries(table, device)
+        # Built on this stream, but there for all: later launches may be on others.
+        cupy.cuda.get_current_stream().synchronize()
         attributes = cupy.cuda.Device(device).attributes
         shared_limit = attributes["MaxSharedMemoryPerBlockOptin"]
         self.shared = self.entries.nbytes if self.entries.nbytes <= shared_limit else 0
@@ -162,15 +152,24 @@ class _Launch:
 
 
 def device_entries(table: Table, device: int) -> Any:
-    """The table's entries in the memory of the current device.
+    """The table's entries in the memory of the current device, as whatever dtype.
 
     A linear table of a declared function is computed there, from the function's CUDA expression;
     any other is uploaded.
     """
     cupy = require_cupy()
-    if not isinstance(table, LinearTable) or not build_defines(table.name):
-        return cupy.asarray(table.entries)
-    return lines(table, nodes(table, device), device)
+    if isinstance(table, LinearTable) and is_declared(table):
+        return lines(table, nodes(table, device), device)
+    return cupy.asarray(table.entries.reshape(-1).view(np.uint8))
+
+
+def is_declared(table: LinearTable) -> bool:
+    """Whether the table holds a function of `FUNCTIONS`, not just one of the same name."""
+    function = FUNCTIONS.get(table.name)
+    if function is None or not function.cuda:
+        return False
+    values = node_values(function, table.lo, table.hi, table.size, table.nodes)
+    return bool(np.array_equal(table.values, values))
 
 
 def nodes(table: LinearTable, device: int) -> Any:
@@ -202,12 +201,12 @@ def _grid(count: int) -> tuple[int]:
     return (-(-count // THREADS),)
 
 
-@_locked
 def _launch_of(table: Table, device: int) -> _Launch:
-    launches = _resident.setdefault(table, {})
-    if device not in launches:
-        launches[device] = _Launch(table, device)
-    return launches[device]
+    with _lock:
+        launches = _resident.setdefault(table, {})
+        if device not in launches:
+            launches[device] = _Launch(table, device)
+        return launches[device]
 
 
 def evaluate(table: Table, x: Any, out: Any) -> None:

@@ -83,7 +83,8 @@ def tabulate(
         exact: type[DirectTable | PolynomialTable]
         exact = DirectTable if kind == "direct" else PolynomialTable
         return exact.build(f, found)
-    size, nodes = 1024 if size is None else size, nodes or "plain"
+    size = 1024 if size is None else size
+    nodes = "plain" if nodes is None else nodes
     if domain is None or isinstance(domain, str):
         if domain not in (None, "optimal"):
             raise ValueError(f'domain={domain!r}: give (lo, hi) or "optimal"')

@@ -40,6 +40,18 @@ def test_source_is_self_contained_and_names_its_lines() -> None:
             line += 1
 
 
+def test_a_function_of_the_user_is_not_taken_for_one_of_the_same_name() -> None:
+    def gelu(x: np.ndarray) -> np.ndarray:
+        return 2 * FUNCTIONS["gelu"](x)
+
+    for nodes in ("plain", "balanced"):
+        declared = tabulate("gelu", size=64, nodes=nodes)
+        assert device.is_declared(declared)
+        own = tabulate(gelu, size=64, nodes=nodes, domain=(-4.0, 4.0), left=-0.0, right="identity")
+        assert own.name == declared.name
+        assert not device.is_declared(own)
+
+
 @every_architecture
 @every_dtype
 def test_elementwise_compiles(dtype: np.dtype, architecture: int, tmp_path) -> None:

@@ -250,3 +250,16 @@ def test_immutable() -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
     assert "309 segments" in repr(table)
+
+
+@pytest.mark.gpu
+@every_table
+def test_device_computes_the_bits_of_the_kernel_on_the_cpu(name: str, compiler: str) -> None:
+    import cupy  # noqa: TID251
+
+    table = table_for(name)
+    a = magnitudes_for(table)
+    for x in (a, -a):
+        assert_same_bits(
+            cupy.asnumpy(table(cupy.asarray(x))), host_cuda.Program().elementwise(table, x)
+        )
