@@ -57,7 +57,8 @@ def build(
     return program
 
 
-def _run(program: Path, arguments: list[object], stdin: bytes) -> bytes:
+def run(program: Path, arguments: list[object], stdin: bytes) -> bytes:
+    """What a program writes for what it reads."""
     command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=120, check=False)
     if done.returncode == 3:
@@ -91,7 +92,7 @@ class Program:
         y_place = -1 if y_offset is None else y_offset
         arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
-        return np.frombuffer(_run(program, arguments, stdin), x.dtype)
+        return np.frombuffer(run(program, arguments, stdin), x.dtype)
 
     def build(self, table: LinearTable) -> tuple[np.ndarray, np.ndarray]:
         """Node values and lines by kernels/build.cu."""
@@ -102,6 +103,6 @@ class Program:
             table.size, f"{table.lo:.17g}", f"{table.step:.17g}", balanced, table.real.itemsize
         ]  # fmt: skip
         tails = np.array([table.left, table.right], np.float64)
-        out = _run(program, arguments, tails.tobytes())
+        out = run(program, arguments, tails.tobytes())
         values = np.frombuffer(out[: table.size * 8])
         return values, np.frombuffer(out[table.size * 8 :], table.real).reshape(-1, 2)

@@ -1,0 +1,229 @@
+"""device.py's launches without a GPU: CuPy is stood in for, and the kernels run on the CPU.
+
+The stand-in takes what CuPy's RawModule takes, source and options, and gives every kernel argument
+to the program of tests/host_cuda in the order of the kernel's own parameters. So a wrong argument,
+type, grid or size of shared memory gives wrong results here too.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import host_cuda
+import numpy as np
+import pytest
+from test_linear import assert_same_bits, inputs
+
+from cupylut import FUNCTIONS, device, tabulate
+from cupylut.accuracy import DTYPES
+
+ENTRY_BYTES = {
+    "LinearTable<float>": 8,
+    "LinearTable<double>": 16,
+    "DirectTable<Float16>": 2,
+    "DirectTable<BFloat16>": 2,
+    "PolynomialTable": 24,
+}
+
+
+class Array(np.ndarray):
+    """Host memory that claims to be a device's."""
+
+    device = SimpleNamespace(id=0)
+
+
+def as_array(x: Any) -> Array:
+    return np.ascontiguousarray(x).view(Array)
+
+
+class Kernel:
+    """cupy.RawKernel, of the kernels in this repository."""
+
+    kernel = SimpleNamespace(ptr=1)
+    max_dynamic_shared_size_bytes = 48 << 10
+
+    def __init__(self, name: str, code: str) -> None:
+        self.name = name
+        lines = [line.split(maxsplit=2) for line in code.splitlines() if line.startswith("#define")]
+        self.defines = tuple((key, value) for _, key, value in lines)
+
+    def __call__(self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0) -> None:
+        LAUNCHES.append((self.name, grid, block, shared_mem))
+        if self.name.startswith("elementwise"):
+            self.elementwise(*grid, *block, shared_mem, *args)
+        elif self.name == "nodes":
+            self.nodes(*args)
+        else:
+            self.lines(*args)
+
+    def elementwise(self, grid, block, shared, x, y, count, entries, size, table) -> None:
+        assert (type(count), type(size), table.size) == (np.int64, np.int32, 1)
+        assert all(isinstance(array, Array) for array in (x, y, entries))
+        cached = self.name == "elementwise"
+        assert shared == (size if cached else 0)
+        assert shared <= self.max_dynamic_shared_size_bytes
+        program = host_cuda.build("elementwise", self.defines, None, host_cuda.KERNELS)
+        length = int(size) // ENTRY_BYTES[dict(self.defines)["TABLE"]]
+        arguments = [int(count), length, grid, block, 0, -1 if x is y else 0, int(not cached)]
+        stdin = table.tobytes() + entries.tobytes() + x.tobytes()
+        y[...] = np.frombuffer(host_cuda.run(program, arguments, stdin), y.dtype)
+
+    def build(
+        self, count: Any, lo: Any, step: Any, balanced: int, real: int, tails: bytes
+    ) -> bytes:
+        assert (type(count), type(lo), type(step)) == (np.int32, np.float64, np.float64)
+        program = host_cuda.build("build", self.defines, None, host_cuda.KERNELS)
+        return host_cuda.run(
+            program, [count, repr(float(lo)), repr(float(step)), balanced, real], tails
+        )
+
+    def nodes(self, values: Any, count: Any, lo: Any, step: Any, balanced: Any) -> None:
+        assert type(balanced) is np.int32
+        out = self.build(count, lo, step, int(balanced), 8, bytes(32))
+        values[...] = np.frombuffer(out[: values.nbytes])
+        self.__class__.balanced = int(balanced)
+
+    def lines(self, out, values, count, lo, step, left, right) -> None:
+        assert self.name == f"lines_{out.dtype.name}"
+        tails = left.tobytes() + right.tobytes()
+        made = self.build(count, lo, step, self.balanced, out.itemsize, tails)
+        out[...] = np.frombuffer(made[values.nbytes :], out.dtype).reshape(out.shape)
+
+
+LAUNCHES: list[tuple[str, tuple, tuple, int]] = []
+
+
+class Module:
+    """cupy.RawModule."""
+
+    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+        assert options == device.OPTIONS
+        self.code = code
+
+    def compile(self) -> None:
+        COMPILED.append(self.code)
+
+    def get_function(self, name: str) -> Kernel:
+        return Kernel(name, self.code)
+
+
+COMPILED: list[str] = []
+ATTRIBUTES = {
+    "MaxSharedMemoryPerBlockOptin": 100 << 10,
+    "MaxSharedMemoryPerBlock": 48 << 10,
+    "MultiProcessorCount": 3,
+}
+
+
+@pytest.fixture(autouse=True)
+def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
+    stand_in = SimpleNamespace(
+        RawModule=Module,
+        asarray=as_array,
+        empty=lambda shape, dtype=float: as_array(np.empty(shape, dtype)),
+        cuda=SimpleNamespace(
+            is_available=lambda: True,
+            Device=lambda i: SimpleNamespace(attributes=ATTRIBUTES),
+            get_current_stream=lambda: SimpleNamespace(synchronize=lambda: None),
+            driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 2),
+            compiler=SimpleNamespace(CompileException=OverflowError),
+        ),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", stand_in)
+    device._module.cache_clear()
+    COMPILED.clear()
+    LAUNCHES.clear()
+    yield
+    device._module.cache_clear()
+
+
+def launch(table: Any, x: np.ndarray) -> np.ndarray:
+    source, target = as_array(x), as_array(np.zeros_like(x))
+    device.evaluate(table, source, target)
+    return np.asarray(target)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_every_kind_of_table(dtype: np.dtype) -> None:
+    kinds = {"linear", tabulate("gelu", dtype).kind}
+    for kind in kinds:
+        table = tabulate("gelu", dtype, kind=kind)
+        x = inputs(table) if kind == "linear" else inputs(tabulate("gelu", dtype, size=9))
+        want = host_cuda.Program().elementwise(table, x)
+        check = assert_same_bits
+        if dtype == np.float64:  # the nodes are those of the C library's erfc
+            check = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
+        check(launch(table, x), want)
+        name, grid, block, shared = LAUNCHES[-1]
+        assert (name, block, shared) == ("elementwise", (device.THREADS,), table.entries.nbytes)
+        assert grid == (6,)  # 3 multiprocessors with 2 blocks each
+        check(launch(table, x[:5]), want[:5])
+        assert LAUNCHES[-1][1] == (1,)
+
+
+def test_the_device_builds_what_the_host_builds() -> None:
+    for nodes in ("plain", "balanced"):
+        table = tabulate("softplus", size=500, nodes=nodes)
+        entries = device.device_entries(table, 0)
+        assert [name for name, *_ in LAUNCHES] == ["nodes", "lines_float32"]
+        np.testing.assert_allclose(entries, table.entries, rtol=1e-6, atol=1e-12)
+        LAUNCHES.clear()
+
+
+def test_a_table_of_the_user_is_uploaded() -> None:
+    table = tabulate(FUNCTIONS["tanh"].reference, domain=(-5.0, 5.0), size=77, left=-1.0, right=1.0)
+    x = inputs(table)
+    assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
+    assert [name for name, *_ in LAUNCHES] == ["elementwise"]
+
+
+def test_shared_memory_is_asked_for_up_to_the_limit_and_not_beyond() -> None:
+    x = np.linspace(-9, 9, 1000, dtype=np.float32)
+    for size, name in (
+        (6000, "elementwise"),
+        (10_000, "elementwise"),
+        (20_000, "elementwise_uncached"),
+    ):
+        table = tabulate(FUNCTIONS["silu"].reference, domain=(-20.0, 20.0), size=size,
+                         left=-0.0, right="identity")  # fmt: skip
+        assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
+        assert LAUNCHES[-1][0] == name
+
+
+def test_kernels_are_compiled_once_and_tables_made_once() -> None:
+    first, second = (tabulate("mish", size=n) for n in (64, 65))
+    x = np.zeros(3, np.float32)
+    for table in (first, first, second):
+        launch(table, x)
+    assert len(COMPILED) == 2  # build.cu of mish, elementwise.cu of float32
+    assert [name for name, *_ in LAUNCHES].count("nodes") == 2
+    assert not launch(first, x[:0]).size
+    assert len(LAUNCHES) == 2 * 2 + 3
+
+
+def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unwritable(Module):
+        def compile(self) -> None:
+            if "CUPY_CACHE_IN_MEMORY" not in device.os.environ:
+                raise PermissionError("~/.cupy")
+
+    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")  # restored at the end
+    monkeypatch.delenv("CUPY_CACHE_IN_MEMORY")
+    monkeypatch.setattr(sys.modules["cupy"], "RawModule", Unwritable)
+    table = tabulate("gelu", "bfloat16")
+    x = inputs(tabulate("gelu", "bfloat16", size=9))
+    assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
+
+
+def test_a_failed_compile_names_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(Module):
+        def compile(self) -> None:
+            raise OverflowError('linear.cuh(7): error: identifier "foo" is undefined')
+
+    monkeypatch.setattr(sys.modules["cupy"], "RawModule", Failing)
+    with pytest.raises(
+        RuntimeError, match=r"(?s)elementwise.cu does not compile.*linear\.cuh\(7\)"
+    ):
+        launch(tabulate("gelu", "bfloat16"), np.zeros(3, DTYPES[1]))
