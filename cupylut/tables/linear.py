@@ -75,9 +75,8 @@ def check_layout(lo: float, hi: float, size: int, nodes: Nodes) -> None:
 class LinearTable(Table):
     """Uniform nodes on [lo, hi], linear interpolation between them, straight tails outside.
 
-    `values` are the ordinates of the nodes in float64; `function` names the declaration that they
-    come from, if there is one; `keeps_zero` says that f(±0) = ±0. Make one with
-    `cupylut.tabulate`.
+    `values` are the ordinates of the nodes in float64; `left` and `right` are the tails, and
+    `keeps_zero` says that f(±0) = ±0. Make one with `cupylut.tabulate`.
     """
 
     kind: ClassVar[str] = "linear"
