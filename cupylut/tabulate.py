@@ -57,7 +57,7 @@ def tabulate(
     8.2e-06
 
     >>> tabulate("gelu", "bfloat16")
-    DirectTable(gelu, bfloat16, 5,612 bytes)
+    DirectTable(gelu, bfloat16, 5,614 bytes)
     >>> tabulate("gelu")
     PolynomialTable(gelu, float32, 309 segments, at most 0.9637 ulp)
 

@@ -100,8 +100,8 @@ BUDGETS = {
     ("bfloat16", "linear"): 14.5,
     ("float64", "linear"): 53.0,
     ("float32", "polynomial"): 28.0,
-    ("float16", "direct"): 31.75,
-    ("bfloat16", "direct"): 31.75,
+    ("float16", "direct"): 23.875,
+    ("bfloat16", "direct"): 23.75,
 }
 
 

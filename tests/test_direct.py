@@ -86,14 +86,14 @@ def test_kernel_gives_every_result(name: str, dtype: np.dtype, compiler: str) ->
 
 @every_dtype
 def test_windows_are_as_small_as_known(dtype: np.dtype) -> None:
-    """The sizes published for these windows, in bytes, plus the one entry for outside."""
+    """The sizes published for these windows, in bytes, plus an entry for what is beyond each."""
     known = {
         "bfloat16": {"gelu": 5610, "gelu_tanh": 5504, "silu": 6188, "quick_gelu": 6274,
                      "mish": 7422, "softplus": 6874, "sigmoid": 6144, "tanh": 2708},
         "float16": {"gelu": 55270, "gelu_tanh": 54978, "silu": 58250},
     }  # fmt: skip
     for name, size in known[dtype.name].items():
-        assert tabulate(name, dtype).entries.nbytes == size + 2
+        assert tabulate(name, dtype).entries.nbytes == size + 4
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
@@ -112,11 +112,12 @@ def test_under_sanitizers(sanitizer: str, dtype: np.dtype, compiler: str) -> Non
     ("sanitizer", "old", "new"),
     [
         (None, "magnitude - window.first", "magnitude - window.first + 1"),
-        (None, "i < window.length", "i < window.length - 1"),
-        (None, "magnitude < window.first", "magnitude < window.first + 0x2000"),
+        (None, "i < window.length ? i", "i < window.length - 1 ? i"),
+        (None, "magnitude < window.first ?", "magnitude < window.first + 0x2000 ?"),
+        (None, "magnitude < window.identity", "magnitude < window.identity + 1"),
         (None, "multiply_add_up", "multiply_add"),
-        (None, "minimum(maximum(x, low), high)", "x"),
-        ("address", "inside ? window.base + i : 0", "window.base + i"),
+        (None, "where_exceeds(x, keep, ", "where_exceeds(x, keep - 1, "),
+        ("address", "(i < window.length ? i : window.length)", "i"),
     ],
 )
 def test_a_changed_kernel_fails(
@@ -141,7 +142,7 @@ def test_compiles(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
     cubin = compile_kernel("elementwise.cu", defines, architecture)
     for usage in resources(cubin, tmp_path).values():
         assert usage["STACK"] == usage["LOCAL"] == 0
-        assert usage["REG"] <= 64
+        assert usage["REG"] <= (72 if architecture == 75 else 64)  # sm_75 rounds bfloat16 itself
 
 
 @every_function
@@ -185,7 +186,7 @@ def test_choices() -> None:
     assert isinstance(tabulate("gelu", "float16"), DirectTable)
     assert not isinstance(tabulate("gelu", "float16", size=1024), DirectTable)
     assert not isinstance(tabulate("gelu", "float16", kind="linear"), DirectTable)
-    assert repr(tabulate("gelu", "bfloat16")) == "DirectTable(gelu, bfloat16, 5,612 bytes)"
+    assert repr(tabulate("gelu", "bfloat16")) == "DirectTable(gelu, bfloat16, 5,614 bytes)"
     with pytest.raises(ValueError, match="takes no size, nodes"):
         tabulate("gelu", "float16", kind="direct", size=5, nodes="plain")
     with pytest.raises(ValueError, match="float16 or bfloat16, not for float32"):

@@ -2,12 +2,12 @@
 
 Derivation. A 16-bit dtype has 65,536 inputs, so f can be tabulated outright, each result rounded
 once from the exact value. Most inputs need no entry, though. Close to zero f is its tangent to
-within half an ulp, and far out it is its tail. So for either sign the table keeps a *window* of
-magnitudes, and a *rule* on each side of it:
+within half an ulp, and far out it is x or a constant. So for either sign the table keeps a *window*
+of magnitudes, counted in bit patterns, and one more entry for the constant:
 
-    y = results[base + |x| − first]             first ≤ |x| < first + length, in bit patterns
-    y = round(up(slope·clamp(x) + intercept))   nearer to zero, or farther out
-    y = x where x is NaN, or ±0 and f keeps it
+    y = round(up(slope·x + intercept))            |x| < first
+    y = results[base + min(|x| − first, length)]  first ≤ |x| < identity
+    y = x                                         identity ≤ |x|, NaN included; and ±0 if f keeps it
 
 "up" rounds the float32 value towards +∞ before it is rounded to nearest in 16 bits. That is for
 ties: x/2 falls between two subnormals for every odd pattern, and there the exact value, a little
@@ -15,7 +15,7 @@ above x/2 for gelu-like functions, decides. With the intercept 2⁻¹⁴⁹ the 
 above x/2 too, and the tie is no more.
 
 Windows are found by comparing the rules with the correct results of all inputs, so every function
-has a table: a function without a rule has windows over everything.
+has a table: a function that no rule fits has windows over everything.
 
 `kernels/direct.cuh` is the device half. The NumPy half is one gather from all 65,536 results.
 """
@@ -36,7 +36,7 @@ from ..accuracy import (
     error_report,
     widened,
 )
-from ..functions import Float64Array, Function, Tail
+from ..functions import Float64Array, Function
 from .table import Table
 
 Patterns: TypeAlias = NDArray[np.uint16]
@@ -47,14 +47,11 @@ TINY = 2.0**-149  # the smallest float32
 # Elements gathered at a time: the converted indices, 8 bytes each, stay in the cache.
 CHUNK = 65536
 
-_WINDOW = np.dtype([("first", np.uint32), ("length", np.uint32), ("base", np.uint32)])
-_RULE = np.dtype([("slope", np.float32), ("intercept", np.float32)])
+_WINDOW = np.dtype([(name, np.uint32) for name in ("first", "length", "base", "identity")])
 _PARAMETERS = np.dtype(
     [
         *((name, _WINDOW) for name in ("positive", "negative")),
-        *((name, _RULE) for name in ("near_positive", "near_negative")),
-        *((name, _RULE) for name in ("far_positive", "far_negative")),
-        *((name, np.float32) for name in ("low", "high", "keep")),
+        *((name, np.float32) for name in ("slope", "intercept", "keep")),
     ]
 )
 
@@ -63,9 +60,8 @@ _PARAMETERS = np.dtype(
 class DirectTable(Table):
     """The correctly rounded result of every input of float16 or bfloat16.
 
-    `results` holds the bit pattern of f(x) for every pattern of x; `slope` is f′(0), and `left`,
-    `right` and `keeps_zero` are the function's: they give the rules. Make one with
-    `cupylut.tabulate`.
+    `results` holds the bit pattern of f(x) for every pattern of x; `slope` is f′(0); `keeps_zero`
+    says that f(±0) = ±0. Make one with `cupylut.tabulate`.
     """
 
     kind: ClassVar[str] = "direct"
@@ -74,8 +70,6 @@ class DirectTable(Table):
     dtype: DType
     results: Patterns
     slope: float
-    left: Tail
-    right: Tail
     keeps_zero: bool
     report: ErrorReport
 
@@ -96,8 +90,6 @@ class DirectTable(Table):
             dtype=dtype,
             results=y.view(np.uint16),
             slope=float(function(h) - function(-h)) / (2 * h),
-            left=function.left,
-            right=function.right,
             keeps_zero=function.keeps_zero,
             report=error_report(x[finite], y[finite], function(x[finite]), int(finite.sum())),
         )
@@ -115,53 +107,58 @@ class DirectTable(Table):
 
     @cached_property
     def entries(self) -> Patterns:
-        """The results inside the two windows, the positive one first; at least one."""
+        """The results inside the two windows, each with the constant behind it."""
         p = self.parameters[0]
         windows = [
-            self.results[sign + w["first"] : sign + w["first"] + w["length"]]
-            for sign, w in ((0, p["positive"]), (SIGN, p["negative"]))
+            np.append(results[w["first"] : w["first"] + w["length"]], results[self._infinity])
+            for w, results in (
+                (p["positive"], self.results[:SIGN]),
+                (p["negative"], self.results[SIGN:]),
+            )
         ]
-        return np.concatenate([*windows, self.results[:1]])
+        return np.concatenate(windows)
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
         """struct DirectTable of `kernels/direct.cuh`."""
         p = np.zeros(1, _PARAMETERS)
-        # A constant rule is slope 0 times x: keep ±inf out of the product.
-        p["low"] = np.finfo(np.float32).min if self.left.slope == 0 else -np.inf
-        p["high"] = np.finfo(np.float32).max if self.right.slope == 0 else np.inf
         p["keep"] = 0 if self.keeps_zero else -1
+        p["slope"], p["intercept"] = max(
+            self._tangents(), key=lambda rule: sum(self._tangent_reach(rule, s) for s in (0, SIGN))
+        )
         base = 0
-        for sign, tail, side in ((0, self.right, "positive"), (SIGN, self.left, "negative")):
-            near, first = max(
-                ((rule, self._agreement(rule, sign)) for rule in self._near_rules()),
-                key=lambda found: found[1],
-            )
-            far = (tail.slope, tail.intercept)
-            last = max(first, self._agreement(far, sign, from_far_out=True))
-            p[side] = (first, last - first, base)
-            p[f"near_{side}"], p[f"far_{side}"] = near, far
-            base += last - first
+        for sign, side in ((0, "positive"), (SIGN, "negative")):
+            first = self._tangent_reach((p["slope"][0], p["intercept"][0]), sign)
+            results = self.results[sign : sign + self._infinity + 1]
+            itself = _agreement(results, np.arange(sign, sign + results.size, dtype=np.uint16))
+            constant = _agreement(results, np.full_like(results, results[-1]))
+            last = max(first, min(itself, constant))
+            identity = last if itself <= constant else self._infinity + 1
+            p[side] = (first, last - first, base, identity)
+            base += last - first + 1
         return p
 
-    def _near_rules(self) -> list[tuple[float, float]]:
-        """Tangents at zero that f may have: (slope, intercept)."""
+    @property
+    def _infinity(self) -> int:
+        """The pattern of +inf; larger magnitudes are NaN."""
+        return int(np.array(np.inf, self.dtype).view(np.uint16))
+
+    def _tangents(self) -> list[tuple[float, float]]:
+        """Slopes and intercepts that the tangent at zero may be computed with."""
         at_zero = float(self.results[:1].view(self.dtype)[0])
         if at_zero != 0:
             return [(0.0, at_zero)]
         slope = float(np.float32(self.slope))
         return [(slope, TINY), (slope, 0.0)]
 
-    def _agreement(self, rule: tuple[float, float], sign: int, from_far_out: bool = False) -> int:
-        """The magnitude up to which, or from which on, a rule gives the correct results."""
-        x = widened(all_inputs(self.dtype)[sign : sign + SIGN])
+    def _tangent_reach(self, rule: tuple[float, float], sign: int) -> int:
+        """The magnitude up to which a tangent gives the correct results."""
+        x = widened(all_inputs(self.dtype)[sign : sign + self._infinity])
         with np.errstate(all="ignore"):
             ruled = _rounded_up(*rule, x).astype(self.dtype).view(np.uint16)
-        wrong = (ruled != self.results[sign : sign + SIGN]) & ~np.isnan(x)
+        wrong = ruled != self.results[sign : sign + self._infinity]
         wrong[0] &= not self.keeps_zero
-        if from_far_out:
-            return SIGN - int(np.argmax(wrong[::-1])) if wrong.any() else 0
-        return int(np.argmax(wrong)) if wrong.any() else SIGN
+        return int(np.argmax(wrong)) if wrong.any() else self._infinity
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
@@ -185,11 +182,14 @@ class DirectTable(Table):
             dtype=as_dtype(fields["dtype"]),
             results=values.astype(np.uint16),
             slope=float(fields["slope"]),
-            left=Tail(*fields["left"]),
-            right=Tail(*fields["right"]),
             keeps_zero=bool(fields["keeps_zero"]),
             report=ErrorReport(**fields["report"]),
         )
+
+
+def _agreement(a: Patterns, b: Patterns) -> int:
+    """The index from which on the two are equal."""
+    return a.size - int(np.argmin(np.append((a == b)[::-1], False)))
 
 
 def _rounded_up(slope: float, intercept: float, x: Float64Array) -> NDArray[np.float32]:
