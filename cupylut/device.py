@@ -8,7 +8,6 @@ import re
 import threading
 from functools import lru_cache
 from importlib import resources
-from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -106,7 +105,7 @@ def _module(device: int, name: str, defines: tuple[tuple[str, str], ...]) -> Any
         module = cupy.RawModule(code=code, options=OPTIONS)
         module.compile()
     except cupy.cuda.compiler.CompileException as error:
-        raise RuntimeError(f"{PurePath(name).name} does not compile:\n{error}") from error
+        raise RuntimeError(f"{name} does not compile:\n{error}") from error
     return module
 
 
@@ -116,7 +115,7 @@ def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
         return _module(device, name, tuple(defines.items())).get_function(entry)
 
 
-# table -> device -> (lines in device memory, launch plan)
+# table -> device -> its launch
 _resident: WeakKeyDictionary[Table, dict[int, "_Launch"]] = WeakKeyDictionary()
 
 
