@@ -10,7 +10,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .functions import Float64Array, Function
+from .declaration import Float64Array, Function
+from .functions import is_declared
 
 DType: TypeAlias = np.dtype[Any]
 
@@ -98,9 +99,9 @@ def correctly_rounded(function: Function, dtype: DTypeLike) -> NDArray[Any]:
     """f(x) rounded once from the exact value, for every pattern x of a 16-bit dtype.
 
     The float64 reference decides, except where the exact value is so near to the middle between
-    two results that float64 cannot tell: those inputs of the functions in `FUNCTIONS` were decided
-    with mpmath and are kept in data/hard_cases.json. For a function of the user the reference has
-    the last word. Raises ValueError where it gives NaN for a number.
+    two results that float64 cannot tell: those inputs of the functions in `FUNCTIONS` and of their
+    derivatives were decided with mpmath and are kept in data/hard_cases.json. For a function of the
+    user the reference has the last word. Raises ValueError where it gives NaN for a number.
     """
     x = all_inputs(dtype)
     wide = widened(x)
@@ -110,8 +111,9 @@ def correctly_rounded(function: Function, dtype: DTypeLike) -> NDArray[Any]:
         where = wide[failed][0]
         raise ValueError(f"{function.name}({where:g}) is NaN: give a function of every number")
     y = round_to(exact, dtype)
-    for pattern, result in hard_cases().get(function.name, {}).get(x.dtype.name, ()):
-        y.view(np.uint16)[pattern] = result
+    if is_declared(function):
+        for pattern, result in hard_cases().get(function.name, {}).get(x.dtype.name, ()):
+            y.view(np.uint16)[pattern] = result
     return y
 
 

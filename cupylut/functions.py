@@ -7,86 +7,20 @@ same expression for the CUDA compiler. To add a function, add one declaration: t
 array front ends and tests take it from ``FUNCTIONS``.
 
 Sources: Hendrycks and Gimpel, arXiv 1606.08415 (gelu and its tanh form, quick_gelu as x·σ(1.702x));
-Elfving et al., Neural Networks 107 (silu); Misra, arXiv 1908.08681 (mish).
+Elfving et al., Neural Networks 107 (silu); Misra, arXiv 1908.08681 (mish); Howard et al., arXiv
+1905.02244 (hardswish); Ma et al., arXiv 2209.10655 (laplace); Klambauer et al., arXiv 1706.02515
+(selu).
 """
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, ndtr
 
-Float64Array: TypeAlias = NDArray[np.float64]
-Reference: TypeAlias = Callable[[Float64Array], Float64Array]
-
-# What f and its mirror image add up to; a table of |x| can serve both signs of a symmetric f.
-#   gate: f(x) − f(−x) = x    odd: f(−x) = −f(x)    complement: f(x) + f(−x) = 1
-Symmetry: TypeAlias = Literal["gate", "odd", "complement", "none"]
-
-
-class Tail(NamedTuple):
-    """The straight line ``slope * x + intercept`` that a function approaches on one side."""
-
-    slope: float
-    intercept: float
-
-    def __call__(self, x: ArrayLike) -> Float64Array:
-        """The line at x, the constant also at ±inf (where ``0 * inf`` would be NaN)."""
-        x = np.asarray(x, np.float64)
-        if self.slope == 0:
-            return np.where(np.isnan(x), x, self.intercept)
-        return self.slope * x + self.intercept
-
-    def __str__(self) -> str:
-        if self.slope == 0:
-            return f"constant {self.intercept:g}"
-        return "identity" if self == IDENTITY else f"line {self.slope:g}·x + {self.intercept:g}"
-
-
-IDENTITY = Tail(1.0, 0.0)
-ZERO = Tail(0.0, 0.0)
-ZERO_FROM_BELOW = Tail(0.0, -0.0)  # gelu-like functions reach 0 from below: the limit is −0
-
-
-@dataclass(frozen=True)
-class Function:
-    """A function of one real variable with straight tails.
-
-    Called with anything `numpy.asarray` takes, it returns the float64 reference, and at ±inf the
-    limit given by the tail (never NaN). `cuda` is the same function as a C++ expression in the
-    double ``x``; without it, node values are uploaded instead of being computed on the device.
-
-    >>> FUNCTIONS["gelu"]([-np.inf, -1.0, 0.0, np.inf])
-    array([-0.        , -0.15865525,  0.        ,         inf])
-    """
-
-    name: str
-    formula: str
-    reference: Reference
-    left: Tail
-    right: Tail
-    derivative: Reference | None = None
-    symmetry: Symmetry = "none"
-    cuda: str | None = None
-
-    def __call__(self, x: ArrayLike) -> Float64Array:
-        """f(x) in float64."""
-        with np.errstate(all="ignore"):
-            x = np.asarray(x, np.float64)
-            y = np.asarray(self.reference(x), np.float64)
-            infinite = np.isinf(x)
-            if infinite.any():
-                y = np.where(infinite, np.where(x < 0, self.left(x), self.right(x)), y)
-        return y
-
-    @property
-    def keeps_zero(self) -> bool:
-        """Whether f(±0) = ±0, as of every gated activation."""
-        return bool(self(0.0) == 0.0)
+from .declaration import IDENTITY, ZERO, ZERO_FROM_BELOW, Float64Array, Function, Reference, Tail
 
 
 def as_function(
@@ -137,6 +71,11 @@ def _sigmoid_gate(x: Float64Array, slope: Any, z: Float64Array) -> Float64Array:
     return np.asarray(expit(z) * (1 + x * slope * expit(-z)))
 
 
+def _zero_from_below(y: Float64Array) -> Float64Array:
+    """y, and −0 where it underflowed: the sum of +0 and a −0 that was negative is +0."""
+    return np.where(y == 0, -0.0, y)
+
+
 _SQRT_8_OVER_PI = 1.5957691216057308  # 2·√(2/π)
 
 
@@ -145,7 +84,7 @@ def _gelu(x: Float64Array) -> Float64Array:
 
 
 def _gelu_derivative(x: Float64Array) -> Float64Array:
-    return np.asarray(ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
+    return _zero_from_below(ndtr(x) + x * np.exp(-x * x / 2) / np.sqrt(2 * np.pi))
 
 
 def _gelu_tanh_argument(x: Float64Array) -> Float64Array:
@@ -190,7 +129,7 @@ def _mish(x: Float64Array) -> Float64Array:
 
 def _mish_derivative(x: Float64Array) -> Float64Array:
     gate = _mish_gate(x)
-    return np.asarray(gate + x * (1 - gate * gate) * expit(x))
+    return _zero_from_below(gate + x * (1 - gate * gate) * expit(x))
 
 
 def _softplus(x: Float64Array) -> Float64Array:
@@ -213,12 +152,88 @@ def _tanh_derivative(x: Float64Array) -> Float64Array:
     return np.asarray(4 * expit(2 * x) * expit(-2 * x))
 
 
+def _hardswish(x: Float64Array) -> Float64Array:
+    return np.where(x < -3, -0.0, x * (np.clip(x, -3, 3) + 3) / 6)
+
+
+def _hardswish_derivative(x: Float64Array) -> Float64Array:
+    return np.where(x < -3, 0.0, np.where(x > 3, 1.0, (2 * x + 3) / 6))
+
+
+_MU, _SIGMA = 0.707107, 0.282095  # of laplace: the constants that its authors round to six digits
+
+
+def _laplace(x: Float64Array) -> Float64Array:
+    return np.asarray(ndtr((x - _MU) / _SIGMA))
+
+
+def _laplace_derivative(x: Float64Array) -> Float64Array:
+    z = (x - _MU) / _SIGMA
+    return np.asarray(np.exp(-z * z / 2) / (_SIGMA * np.sqrt(2 * np.pi)))
+
+
+def _clipped_gelu(x: Float64Array, bound: float) -> Float64Array:
+    return np.minimum(_gelu(x), bound)
+
+
+def _clipped_gelu_derivative(x: Float64Array, bound: float) -> Float64Array:
+    return np.where(_gelu(x) > bound, 0.0, _gelu_derivative(x))
+
+
+def _leaky_relu(x: Float64Array, negative_slope: float) -> Float64Array:
+    return np.where(x < 0, negative_slope * x, x)
+
+
+def _leaky_relu_derivative(x: Float64Array, negative_slope: float) -> Float64Array:
+    return np.where(x > 0, 1.0, np.where(np.isnan(x), x, negative_slope))
+
+
+def _elu(x: Float64Array, alpha: float, scale: float) -> Float64Array:
+    return scale * np.where(x > 0, x, alpha * np.expm1(np.where(x > 0, 0, x)))
+
+
+def _elu_derivative(x: Float64Array, alpha: float, scale: float) -> Float64Array:
+    return scale * np.where(x > 0, 1.0, alpha * np.exp(np.where(x > 0, 0, x)))
+
+
+def leaky_relu(negative_slope: float = 0.01) -> Function:
+    """x for x > 0, negative_slope·x elsewhere."""
+    return Function(
+        name="leaky_relu" if negative_slope == 0.01 else f"leaky_relu({negative_slope:g})",
+        formula=f"max(x, 0) + {negative_slope:g}·min(x, 0)",
+        reference=_leaky_relu,
+        parameters=(negative_slope,),
+        gradient=_leaky_relu_derivative,
+        left=Tail(negative_slope, 0.0),
+        right=IDENTITY,
+        cuda=f"x < 0 ? {negative_slope!r} * x : x",
+        kinks=(0.0,),
+    )
+
+
+def elu(alpha: float = 1.0) -> Function:
+    """x for x > 0, alpha·(eˣ − 1) elsewhere. Clevert et al., arXiv 1511.07289."""
+    return Function(
+        name="elu" if alpha == 1 else f"elu({alpha:g})",
+        formula=f"max(x, 0) + {alpha:g}·(e^min(x, 0) − 1)",
+        reference=_elu,
+        parameters=(alpha, 1.0),
+        gradient=_elu_derivative,
+        left=Tail(0.0, -alpha),
+        right=IDENTITY,
+        cuda=f"x > 0 ? x : {alpha!r} * expm1(x)",
+        kinks=(0.0,),
+    )
+
+
+_SELU = (1.6732632423543772, 1.0507009873554805)  # alpha and scale
+
 _DECLARATIONS = (
     Function(
         name="gelu",
         formula="x·Φ(x) = x/2·(1 + erf(x/√2))",
         reference=_gelu,
-        derivative=_gelu_derivative,
+        gradient=_gelu_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -228,7 +243,7 @@ _DECLARATIONS = (
         name="gelu_tanh",
         formula="x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))",
         reference=_gelu_tanh,
-        derivative=_gelu_tanh_derivative,
+        gradient=_gelu_tanh_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -238,7 +253,7 @@ _DECLARATIONS = (
         name="silu",
         formula="x·σ(x) = x/(1 + e^−x)",
         reference=_silu,
-        derivative=_silu_derivative,
+        gradient=_silu_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -248,7 +263,7 @@ _DECLARATIONS = (
         name="quick_gelu",
         formula="x·σ(1.702·x)",
         reference=_quick_gelu,
-        derivative=_quick_gelu_derivative,
+        gradient=_quick_gelu_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -258,7 +273,7 @@ _DECLARATIONS = (
         name="mish",
         formula="x·tanh(log(1 + eˣ))",
         reference=_mish,
-        derivative=_mish_derivative,
+        gradient=_mish_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         cuda="x * tanh(log1p(exp(x)))",
@@ -267,7 +282,7 @@ _DECLARATIONS = (
         name="softplus",
         formula="log(1 + eˣ)",
         reference=_softplus,
-        derivative=_sigmoid,
+        gradient=_sigmoid,
         left=ZERO,
         right=IDENTITY,
         symmetry="gate",
@@ -277,7 +292,7 @@ _DECLARATIONS = (
         name="sigmoid",
         formula="σ(x) = 1/(1 + e^−x)",
         reference=_sigmoid,
-        derivative=_sigmoid_derivative,
+        gradient=_sigmoid_derivative,
         left=ZERO,
         right=Tail(0.0, 1.0),
         symmetry="complement",
@@ -287,13 +302,63 @@ _DECLARATIONS = (
         name="tanh",
         formula="tanh(x)",
         reference=_tanh,
-        derivative=_tanh_derivative,
+        gradient=_tanh_derivative,
         left=Tail(0.0, -1.0),
         right=Tail(0.0, 1.0),
         symmetry="odd",
         cuda="tanh(x)",
     ),
+    Function(
+        name="hardswish",
+        formula="x·min(max(x + 3, 0), 6)/6",
+        reference=_hardswish,
+        gradient=_hardswish_derivative,
+        left=ZERO_FROM_BELOW,
+        right=IDENTITY,
+        symmetry="gate",
+        cuda="x < -3 ? -0.0 : x * (fmin(x, 3.0) + 3) / 6",
+        kinks=(-3.0, 3.0),
+    ),
+    Function(
+        name="laplace",
+        formula="Φ((x − 0.707107)/0.282095)",
+        reference=_laplace,
+        gradient=_laplace_derivative,
+        left=ZERO,
+        right=Tail(0.0, 1.0),
+        cuda="0.5 * erfc((0.707107 - x) / 0.282095 * 0.70710678118654752440)",
+    ),
+    Function(
+        name="gelu_10",
+        formula="min(gelu(x), 10)",
+        reference=_clipped_gelu,
+        parameters=(10.0,),
+        gradient=_clipped_gelu_derivative,
+        left=ZERO_FROM_BELOW,
+        right=Tail(0.0, 10.0),
+        cuda="fmin(0.5 * x * erfc(x * -0.70710678118654752440), 10.0)",
+        kinks=(10.0,),
+    ),
+    Function(
+        name="selu",
+        formula=f"{_SELU[1]:.5f}·(max(x, 0) + {_SELU[0]:.5f}·(e^min(x, 0) − 1))",
+        reference=_elu,
+        parameters=_SELU,
+        gradient=_elu_derivative,
+        left=Tail(0.0, -_SELU[0] * _SELU[1]),
+        right=Tail(_SELU[1], 0.0),
+        cuda=f"{_SELU[1]!r} * (x > 0 ? x : {_SELU[0]!r} * expm1(x))",
+        kinks=(0.0,),
+    ),
+    elu(),
+    leaky_relu(),
 )
 
 FUNCTIONS: Mapping[str, Function] = MappingProxyType({f.name: f for f in _DECLARATIONS})
 """Every activation by name."""
+
+
+def is_declared(function: Function) -> bool:
+    """Whether this is a function of `FUNCTIONS` or the derivative of one, not just its namesake."""
+    declared = FUNCTIONS.get(function.name.removesuffix("_derivative"))
+    return declared is not None and function in (declared, declared.derivative)

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import arrays, device
+from . import arrays, device, functions
 from .accuracy import DType
-from .functions import FUNCTIONS, Function
+from .declaration import Function
+from .functions import FUNCTIONS
 from .tables import Table
 from .tabulate import tabulate
 
@@ -120,8 +121,8 @@ def _shares_memory(a: Any, b: Any) -> bool:
         return True
 
 
-@lru_cache
-def default_table(function: str, dtype: DType) -> Table:
+@lru_cache(maxsize=1024)
+def default_table(function: str | Function, dtype: DType) -> Table:
     """The table that `cupylut.<function>(x)` evaluates."""
     return tabulate(function, dtype)
 
@@ -171,7 +172,7 @@ def _activation(function: Function) -> Callable[..., Any]:
     activation.__doc__ = f"""y = {function.formula}.
 
     x, out, the result and the errors raised are those of `cupylut.gelu`. The limits are
-    f(−inf) = {function.left} and f(+inf) = {function.right}; NaN gives NaN.
+    f(−inf) = {function(-np.inf):g} and f(+inf) = {function(np.inf):g}; NaN gives NaN.
 
     >>> print(f"{{{function.name}(1.0):.4f}}")
     {at_one}
@@ -186,3 +187,33 @@ mish = _activation(FUNCTIONS["mish"])
 softplus = _activation(FUNCTIONS["softplus"])
 sigmoid = _activation(FUNCTIONS["sigmoid"])
 tanh = _activation(FUNCTIONS["tanh"])
+hardswish = _activation(FUNCTIONS["hardswish"])
+laplace = _activation(FUNCTIONS["laplace"])
+gelu_10 = _activation(FUNCTIONS["gelu_10"])
+selu = _activation(FUNCTIONS["selu"])
+
+
+def elu(x: Any, alpha: float = 1.0, *, out: Any = None) -> Any:
+    """y = x for x > 0, alpha·(eˣ − 1) elsewhere.
+
+    x, out, the result and the errors raised are those of `cupylut.gelu`. The limits are −alpha and
+    +inf; NaN gives NaN. Every alpha makes a table of its own.
+
+    Source: Clevert, Unterthiner and Hochreiter, arXiv 1511.07289.
+
+    >>> print(f"{elu(-1.0, alpha=2.0):.4f}")
+    -1.2642
+    """
+    return apply(lambda dtype: default_table(functions.elu(alpha), dtype), x, out)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
+    """y = x for x > 0, negative_slope·x elsewhere.
+
+    x, out, the result and the errors raised are those of `cupylut.gelu`. Every slope makes a table
+    of its own.
+
+    >>> leaky_relu(-2.0, negative_slope=0.25)
+    np.float64(-0.5)
+    """
+    return apply(lambda dtype: default_table(functions.leaky_relu(negative_slope), dtype), x, out)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .functions import FUNCTIONS, Float64Array
+from .declaration import Float64Array
+from .functions import FUNCTIONS
 from .tables import LinearTable
 
 # Okabe and Ito's colours, told apart by colour-blind readers too, and in grey by their dashes.

@@ -22,7 +22,8 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .functions import Float64Array, Function, Reference, as_function
+from .declaration import Float64Array, Function, Reference
+from .functions import as_function
 from .tables.linear import Nodes, check_layout, node_positions, node_values
 
 Norm: TypeAlias = Literal["max", "mean", "relative"]
@@ -112,6 +113,7 @@ class _WorstCase:
 
     def __init__(self, f: Function, size: int, nodes: Nodes, norm: Norm) -> None:
         self.f, self.size, self.nodes = f, size, nodes
+        self.left, self.right = f.tails
         self.relative = norm == "relative"
         self.evaluations = 0
         # The middle of a segment is where a smooth f is worst; few segments need more points.
@@ -131,8 +133,8 @@ class _WorstCase:
         """The error at x if it lies in the left tail, and if it lies in the right one."""
         exact = self.f(x)
         return (
-            self.weigh(np.abs(self.f.left(x) - exact), exact),
-            self.weigh(np.abs(self.f.right(x) - exact), exact),
+            self.weigh(np.abs(self.left(x) - exact), exact),
+            self.weigh(np.abs(self.right(x) - exact), exact),
         )
 
     def interpolation(self, lo: float, hi: float) -> float:
@@ -192,6 +194,7 @@ class _Mean:
         self, f: Function, size: int, nodes: Nodes, weights: tuple[ArrayLike, ArrayLike] | None
     ) -> None:
         self.f, self.size, self.nodes = f, size, nodes
+        self.left, self.right = f.tails
         self.evaluations = 0
         if weights is None:
             x = np.linspace(-8.5, 8.5, 32769)
@@ -210,8 +213,8 @@ class _Mean:
         self.evaluations += 1
         nodes = node_positions(lo, hi, self.size)
         y = np.interp(self.x, nodes, node_values(self.f, lo, hi, self.size, self.nodes))
-        y = np.where(self.x < lo, self.f.left(self.x), y)
-        y = np.where(self.x > hi, self.f.right(self.x), y)
+        y = np.where(self.x < lo, self.left(self.x), y)
+        y = np.where(self.x > hi, self.right(self.x), y)
         return float(self.w @ np.abs(y - self.exact))
 
     def optimum(self, lo: float, hi: float) -> tuple[float, float]:
@@ -229,7 +232,7 @@ class _Mean:
 
 def _reach(f: Function, sign: float) -> float:
     """How far out f is its tail to the last bit of float64, at most _FARTHEST."""
-    tail = f.left if sign < 0 else f.right
+    tail = f.tails[0 if sign < 0 else 1]
     reach = 1.0
     while True:
         x = sign * reach * np.linspace(1, 2, 65)

@@ -5,7 +5,8 @@ from typing import Literal
 from numpy.typing import DTypeLike
 
 from .accuracy import DType, as_dtype
-from .functions import Function, Reference, as_function
+from .declaration import Function, Reference
+from .functions import as_function
 from .search import search
 from .tables import KINDS, DirectTable, LinearTable, PolynomialTable, Table
 from .tables.linear import Nodes

@@ -10,7 +10,9 @@ from cupylut import FUNCTIONS, Function, LinearTable, search
 from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.tables import linear
 
-every_function = pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+SMOOTH = [f for f in FUNCTIONS.values() if not f.kinks]
+
+every_function = pytest.mark.parametrize("f", SMOOTH, ids=[f.name for f in SMOOTH])
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 
 BFLOAT16 = DTYPES[1]
@@ -82,7 +84,7 @@ def test_every_size(size: int) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.sampled_from([*FUNCTIONS.values()]),
+    st.sampled_from(SMOOTH),
     st.sampled_from(DTYPES),
     st.floats(-30, 30),
     st.floats(0.01, 40),
@@ -103,8 +105,9 @@ def test_any_domain_keeps_the_tails_and_the_interpolation_bound(
         ordinary = side & (np.abs(wide) > table.parameters["keep"][0])
         expected = tail(wide[ordinary]).astype(dtype).astype(np.float64)
         np.testing.assert_array_equal(y[ordinary], expected)
-    # |f″| ≤ 1.2 for all of these; the chord is off by h²/8·|f″| at most.
-    bound = 0.15 * table.step**2 * (1.6 if nodes == "balanced" else 1)
+    # The chord is off by h²/8·|f″| at most.
+    curvature = np.abs(np.diff(f(np.linspace(-8, 8, 16001)), 2)).max() / 1e-6
+    bound = 0.13 * curvature * table.step**2 * (1.6 if nodes == "balanced" else 1)
     bound = bound + 3 * ulp(np.maximum(1, np.abs(wide[inside])), dtype)
     zero = wide[inside] == 0
     assert ((np.abs(y[inside] - f(wide[inside])) <= bound) | zero).all()

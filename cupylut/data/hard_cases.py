@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cupylut.accuracy import all_inputs, as_dtype, round_to, ulp, widened
+from cupylut.declaration import Function
 from cupylut.functions import FUNCTIONS
 
 # How near to a middle, in ulp of the result, float64 is not trusted: 2⁻³⁰ is a million times its
@@ -25,29 +26,87 @@ DIGITS = 80
 
 
 def exact_functions() -> dict[str, Callable[[Any], Any]]:
-    """The functions of `FUNCTIONS` in mpmath, to `DIGITS` digits."""
+    """The functions of `FUNCTIONS` and their derivatives in mpmath, to `DIGITS` digits."""
     import mpmath
 
     mp = mpmath.mp.clone()
     mp.dps = DIGITS
-    c = 2 * mp.sqrt(2 / mp.pi)
-    return {
-        "gelu": lambda x: x * mp.erfc(-mp.mpf(x) / mp.sqrt(2)) / 2,
-        "gelu_tanh": lambda x: x / (1 + mp.exp(-c * (x + mp.mpf(x) ** 3 * 44715 / 10**6))),
-        "silu": lambda x: x / (1 + mp.exp(-mp.mpf(x))),
-        "quick_gelu": lambda x: x / (1 + mp.exp(-mp.mpf(x) * 1702 / 1000)),
-        "mish": lambda x: x * mp.tanh(mp.log1p(mp.exp(mp.mpf(x)))),
-        "softplus": lambda x: mp.log1p(mp.exp(mp.mpf(x))),
-        "sigmoid": lambda x: 1 / (1 + mp.exp(-mp.mpf(x))),
-        "tanh": lambda x: mp.tanh(mp.mpf(x)),
+    number, exp = mp.mpf, mp.exp
+
+    def cdf(x: Any) -> Any:
+        return mp.erfc(-x / mp.sqrt(2)) / 2
+
+    def density(x: Any) -> Any:
+        return exp(-x * x / 2) / mp.sqrt(2 * mp.pi)
+
+    def sigmoid(x: Any) -> Any:
+        return 1 / (1 + exp(-x))
+
+    def gated(x: Any, z: Any, slope: Any) -> Any:
+        """The derivative of x·σ(z) where slope = dz/dx."""
+        return sigmoid(z) * (1 + x * slope * sigmoid(-z))
+
+    def gelu_derivative(x: Any) -> Any:
+        return cdf(x) + x * density(x)
+
+    def mish_derivative(x: Any) -> Any:
+        gate = mp.tanh(mp.log1p(exp(x)))
+        return gate + x * (1 - gate * gate) * sigmoid(x)
+
+    c, cubic, quick = 2 * mp.sqrt(2 / mp.pi), number(44715) / 10**6, number(1702) / 1000
+    mu, sigma = number(707107) / 10**6, number(282095) / 10**6
+    slope = number(0.01)  # parameters are the float64 numbers, constants the decimal ones
+    alpha, scale = map(number, FUNCTIONS["selu"].parameters)
+    exact = {
+        "gelu": lambda x: x * cdf(x),
+        "gelu_derivative": gelu_derivative,
+        "gelu_tanh": lambda x: x * sigmoid(c * (x + cubic * x**3)),
+        "gelu_tanh_derivative": lambda x: gated(
+            x, c * (x + cubic * x**3), c * (1 + 3 * cubic * x * x)
+        ),
+        "silu": lambda x: x * sigmoid(x),
+        "silu_derivative": lambda x: gated(x, x, 1),
+        "quick_gelu": lambda x: x * sigmoid(quick * x),
+        "quick_gelu_derivative": lambda x: gated(x, quick * x, quick),
+        "mish": lambda x: x * mp.tanh(mp.log1p(exp(x))),
+        "mish_derivative": mish_derivative,
+        "softplus": lambda x: mp.log1p(exp(x)),
+        "softplus_derivative": sigmoid,
+        "sigmoid": sigmoid,
+        "sigmoid_derivative": lambda x: sigmoid(x) * sigmoid(-x),
+        "tanh": mp.tanh,
+        "tanh_derivative": lambda x: mp.sech(x) ** 2,
+        "hardswish": lambda x: x * min(max(x + 3, number(0)), number(6)) / 6,
+        "hardswish_derivative": lambda x: 0 if x < -3 else 1 if x > 3 else (2 * x + 3) / 6,
+        "laplace": lambda x: cdf((x - mu) / sigma),
+        "laplace_derivative": lambda x: density((x - mu) / sigma) / sigma,
+        "gelu_10": lambda x: min(x * cdf(x), number(10)),
+        "gelu_10_derivative": lambda x: 0 if x * cdf(x) > 10 else gelu_derivative(x),
+        "selu": lambda x: scale * (x if x > 0 else alpha * mp.expm1(x)),
+        "selu_derivative": lambda x: scale * (1 if x > 0 else alpha * exp(x)),
+        "elu": lambda x: x if x > 0 else mp.expm1(x),
+        "elu_derivative": lambda x: 1 if x > 0 else exp(x),
+        "leaky_relu": lambda x: slope * x if x < 0 else x,
+        "leaky_relu_derivative": lambda x: 1 if x > 0 else slope,
     }
+
+    def of_number(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: number(f(number(x)))
+
+    return {name: of_number(f) for name, f in exact.items()}
+
+
+def with_derivatives() -> dict[str, Function]:
+    """The functions of `FUNCTIONS` and their derivatives by name."""
+    derivatives = (f.derivative for f in FUNCTIONS.values() if f.derivative)
+    return {**FUNCTIONS, **{f.name: f for f in derivatives}}
 
 
 def untrusted(name: str, dtype_name: str) -> tuple[Any, Any]:
     """The finite inputs that float64 does not decide, and its values there."""
     x = all_inputs(as_dtype(dtype_name))
     x = x[np.isfinite(widened(x))]
-    y = FUNCTIONS[name](x)
+    y = with_derivatives()[name](x)
     in_ulp = np.abs(y) / ulp(y, dtype_name)
     near = np.abs(in_ulp - np.floor(in_ulp) - 0.5) < TRUST
     return x[near], y[near]
@@ -82,7 +141,7 @@ def main() -> None:
         name: {
             dtype: found for dtype in ("float16", "bfloat16") if (found := hard_cases(name, dtype))
         }
-        for name in FUNCTIONS
+        for name in with_derivatives()
     }
     path = Path(__file__).with_name("hard_cases.json")
     path.write_text(json.dumps(cases, separators=(",", ":")) + "\n", encoding="utf-8")

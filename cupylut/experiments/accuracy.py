@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import all_inputs, as_dtype, correctly_rounded, ulp, widened
-from ..functions import FUNCTIONS, Float64Array
+from ..declaration import Float64Array
+from ..functions import FUNCTIONS
 from ..tabulate import most_accurate_kind, tabulate
 from .speed import installed, torch_function
 

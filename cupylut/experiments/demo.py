@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import minilm_gelu_inputs
-from ..functions import FUNCTIONS, Function
+from ..declaration import Function
+from ..functions import FUNCTIONS
 from ..plot import error_curves
 from ..search import search
 from ..tables import LinearTable

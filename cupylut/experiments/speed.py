@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from ..accuracy import as_dtype
-from ..functions import Float64Array
+from ..declaration import Float64Array
 from ..tables import Table
 from ..tabulate import tabulate
 

@@ -36,7 +36,7 @@ from ..accuracy import (
     error_report,
     widened,
 )
-from ..functions import Float64Array, Function
+from ..declaration import Float64Array, Function
 from .table import Table
 
 Patterns: TypeAlias = NDArray[np.uint16]

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import ulp
-from ..functions import FUNCTIONS, Float64Array
+from ..declaration import Float64Array
+from ..functions import FUNCTIONS
 from .polynomial import SCALE, WORDS, Layout, Words, unpack
 
 DEGREE = 5

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, all_inputs, as_dtype, error_report, probe_points
-from ..functions import Float64Array, Function, Tail
+from ..declaration import Float64Array, Function, Tail
 from .table import Table
 
 Nodes: TypeAlias = Literal["plain", "balanced"]
@@ -107,6 +107,7 @@ class LinearTable(Table):
     ) -> Self:
         """Tabulate a function; raises ValueError where it is not finite on the domain."""
         check_layout(lo, hi, size, nodes)
+        left, right = function.tails
         values = node_values(function, lo, hi, size, nodes)
         if not np.isfinite(values).all():
             where = node_positions(lo, hi, size)[~np.isfinite(values)][0]
@@ -118,8 +119,8 @@ class LinearTable(Table):
             hi=float(hi),
             nodes=nodes,
             values=values,
-            left=function.left,
-            right=function.right,
+            left=left,
+            right=right,
             keeps_zero=function.keeps_zero,
             report=_UNMEASURED,
         )

@@ -37,7 +37,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
-from ..functions import FUNCTIONS, Float64Array, Function
+from ..declaration import Float64Array, Function
+from ..functions import FUNCTIONS
 from .linear import CHUNK
 from .table import Table
 

@@ -1,0 +1,130 @@
+"""What there is to say about a function so that the library can tabulate it: `Function`, `Tail`.
+
+The functions themselves are in functions.py.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Float64Array: TypeAlias = NDArray[np.float64]
+
+# f(x) in float64; a parametric function takes its parameters after x.
+Reference: TypeAlias = Callable[..., Float64Array]
+
+# What f and its mirror image add up to; a table of |x| can serve both signs of a symmetric f.
+#   gate: f(x) − f(−x) = x    odd: f(−x) = −f(x)    complement: f(x) + f(−x) = 1
+Symmetry: TypeAlias = Literal["gate", "odd", "complement", "none"]
+
+
+class Tail(NamedTuple):
+    """The straight line ``slope * x + intercept`` that a function approaches on one side."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, x: ArrayLike) -> Float64Array:
+        """The line at x, the constant also at ±inf (where ``0 * inf`` would be NaN)."""
+        x = np.asarray(x, np.float64)
+        if self.slope == 0:
+            return np.where(np.isnan(x), x, self.intercept)
+        return self.slope * x + self.intercept
+
+    def __str__(self) -> str:
+        if self.slope == 0:
+            return f"constant {self.intercept:g}"
+        return "identity" if self == IDENTITY else f"line {self.slope:g}·x + {self.intercept:g}"
+
+
+IDENTITY = Tail(1.0, 0.0)
+ZERO = Tail(0.0, 0.0)
+ZERO_FROM_BELOW = Tail(0.0, -0.0)  # gelu-like functions reach 0 from below: the limit is −0
+
+_FAR = 20.0  # far enough out for f′ to have its final sign, not so far that it is 0 in float64
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of one real variable.
+
+    Called with anything `numpy.asarray` takes, it returns the float64 reference, and at ±inf the
+    limit given by the tail (never NaN). `left` and `right` are the straight lines that it
+    approaches, or None where it approaches none, as x² does not. `gradient` is the float64
+    reference of the derivative; `kinks` are the points where branches meet, so that f″ jumps.
+    `parameters` follow x in calls of both references. `cuda` is the function as a C++ expression in
+    the double ``x``; without it, node values are uploaded instead of computed on the device.
+
+    >>> from cupylut import FUNCTIONS
+    >>> FUNCTIONS["gelu"]([-np.inf, -1.0, 0.0, np.inf])
+    array([-0.        , -0.15865525,  0.        ,         inf])
+    >>> FUNCTIONS["gelu"].derivative([-np.inf, 0.0, np.inf])
+    array([-0. ,  0.5,  1. ])
+    """
+
+    name: str
+    formula: str
+    reference: Reference
+    left: Tail | None
+    right: Tail | None
+    gradient: Reference | None = None
+    symmetry: Symmetry = "none"
+    cuda: str | None = None
+    parameters: tuple[float, ...] = ()
+    kinks: tuple[float, ...] = ()
+
+    def __call__(self, x: ArrayLike) -> Float64Array:
+        """f(x) in float64."""
+        with np.errstate(all="ignore"):
+            x = np.asarray(x, np.float64)
+            y = np.asarray(self.reference(x, *self.parameters), np.float64)
+            for infinity, tail in ((-np.inf, self.left), (np.inf, self.right)):
+                if tail is not None and (there := x == infinity).any():
+                    y = np.where(there, tail(infinity), y)
+        return y
+
+    @property
+    def tails(self) -> tuple[Tail, Tail]:
+        """Both tails; raises ValueError where there is no straight line on a side."""
+        if self.left is None or self.right is None:
+            side = "left" if self.left is None else "right"
+            raise ValueError(
+                f"{self.name} approaches no straight line on the {side}, which a linear table and "
+                "a search for its domain need: leave kind=, size= and domain= out"
+            )
+        return self.left, self.right
+
+    @property
+    def keeps_zero(self) -> bool:
+        """Whether f(±0) = ±0, as of every gated activation."""
+        return bool(self(0.0) == 0.0)
+
+    @cached_property
+    def derivative(self) -> "Function | None":
+        """f′ as a function of its own; None where no gradient was declared.
+
+        It approaches the slopes of f's tails. Where f is gate symmetric, f′(x) + f′(−x) = 1.
+        """
+        if self.gradient is None:
+            return None
+        return Function(
+            name=f"{self.name}_derivative",
+            formula=f"d/dx ({self.formula})",
+            reference=self.gradient,
+            left=self._slope(self.left, -_FAR),
+            right=self._slope(self.right, _FAR),
+            symmetry="complement" if self.symmetry == "gate" else "none",
+            parameters=self.parameters,
+            kinks=self.kinks,
+        )
+
+    def _slope(self, tail: Tail | None, far: float) -> Tail | None:
+        """The slope of a tail as a tail; a zero with the sign that f′ has on its way there."""
+        if tail is None or self.gradient is None:
+            return None
+        with np.errstate(all="ignore"):
+            sign = self.gradient(np.float64(far), *self.parameters)
+        return Tail(0.0, tail.slope if tail.slope else float(np.copysign(0.0, sign)))
