@@ -8,7 +8,7 @@ from .accuracy import DType, as_dtype
 from .declaration import Function, Reference
 from .functions import as_function
 from .search import search
-from .tables import KINDS, DirectTable, LinearTable, PolynomialTable, Table
+from .tables import KINDS, DirectTable, GateTable, LinearTable, Table
 from .tables.linear import Nodes
 
 
@@ -31,7 +31,7 @@ def tabulate(
     dtype: float16, bfloat16, float32 or float64.
 
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
-    "polynomial", within one ulp on every input, for gelu, gelu_tanh and silu in float32; or
+    "gate", within one ulp on every input, for gelu, gelu_tanh and silu in float32; or
     "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
     Left out, it is the first of them that there is, and linear if size, domain or nodes are given.
 
@@ -60,7 +60,7 @@ def tabulate(
     >>> tabulate("gelu", "bfloat16")
     DirectTable(gelu, bfloat16, 5,614 bytes)
     >>> tabulate("gelu")
-    PolynomialTable(gelu, float32, 309 segments, at most 0.9637 ulp)
+    GateTable(gelu, float32, 309 segments, at most 0.9637 ulp)
 
     Any other function, here the softsign with its tails −1 and 1:
 
@@ -81,8 +81,8 @@ def tabulate(
             raise ValueError(
                 f"kind={kind!r} takes no {', '.join(given)}: that is for linear tables"
             )
-        exact: type[DirectTable | PolynomialTable]
-        exact = DirectTable if kind == "direct" else PolynomialTable
+        exact: type[DirectTable | GateTable]
+        exact = DirectTable if kind == "direct" else GateTable
         return exact.build(f, found)
     size = 1024 if size is None else size
     nodes = "plain" if nodes is None else nodes
@@ -98,4 +98,4 @@ def most_accurate_kind(function: Function, dtype: DType) -> str:
     """The kind that `tabulate` and the array functions choose for a dtype if left to it."""
     if dtype.itemsize == 2:
         return DirectTable.kind
-    return (PolynomialTable if PolynomialTable.is_fitted(function, dtype) else LinearTable).kind
+    return (GateTable if GateTable.is_fitted(function, dtype) else LinearTable).kind

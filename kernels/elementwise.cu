@@ -12,8 +12,8 @@
 // Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap; the
 // table's entries are aligned to 16 bytes and an even number of bytes.
 #include "direct.cuh"
+#include "gate.cuh"
 #include "linear.cuh"
-#include "polynomial.cuh"
 
 using Entry = TABLE::Entry;
 

@@ -99,7 +99,7 @@ BUDGETS = {
     ("float16", "linear"): 13.5,
     ("bfloat16", "linear"): 14.5,
     ("float64", "linear"): 53.0,
-    ("float32", "polynomial"): 28.0,
+    ("float32", "gate"): 28.0,
     ("float16", "direct"): 23.875,
     ("bfloat16", "direct"): 23.75,
 }

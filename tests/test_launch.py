@@ -24,7 +24,7 @@ ENTRY_BYTES = {
     "LinearTable<double>": 16,
     "DirectTable<Float16>": 2,
     "DirectTable<BFloat16>": 2,
-    "PolynomialTable": 24,
+    "GateTable": 24,
 }
 
 

@@ -30,15 +30,15 @@ def test_the_most_accurate_kind_is_the_default() -> None:
     assert kinds == {
         "float16": "direct",
         "bfloat16": "direct",
-        "float32": "polynomial",
+        "float32": "gate",
         "float64": "linear",
     }
     assert tabulate("mish").kind == "linear"
     assert tabulate("silu", domain="optimal").kind == "linear"
-    with pytest.raises(ValueError, match="no polynomial table was fitted for mish in float32"):
-        tabulate("mish", kind="polynomial")
+    with pytest.raises(ValueError, match="no gate table was fitted for mish in float32"):
+        tabulate("mish", kind="gate")
     with pytest.raises(ValueError, match="takes no size"):
-        tabulate("gelu", kind="polynomial", size=5)
+        tabulate("gelu", kind="gate", size=5)
 
 
 def test_a_domain_and_a_declaration() -> None:
@@ -61,7 +61,7 @@ def test_a_function_of_the_user() -> None:
     [
         ({"function": "silly"}, ValueError, "unknown function 'silly'"),
         ({"dtype": "int8"}, ValueError, "no tables for dtype"),
-        ({"kind": "cubic"}, ValueError, "choose one of direct, polynomial, linear"),
+        ({"kind": "cubic"}, ValueError, "choose one of direct, gate, linear"),
         ({"size": 1}, ValueError, "2 to 65,536 nodes"),
         ({"size": True}, ValueError, "2 to 65,536 nodes"),
         ({"domain": (3.0, -3.0)}, ValueError, "lower one first"),

@@ -117,7 +117,7 @@ def document(rows: Iterable[list[Row]]) -> str:
         "to nearest even gives. *ulp* is the distance of neighbouring numbers at the exact result.",
         "Linear tables have 1024 nodes on their optimal domain. Their promise is the absolute",
         "error; near zero and in the tails, where f is tiny, that is many ulp. PyTorch runs on the",
-        "CPU. That polynomial tables are within one ulp was also checked over all float32 inputs",
+        "CPU. That gate tables are within one ulp was also checked over all float32 inputs",
         "(`make exhaustive`).",
         "",
         "| function | dtype | table | bytes | max abs | max ulp | at | misrounded |",

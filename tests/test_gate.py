@@ -1,4 +1,4 @@
-"""tables/polynomial.py and kernels/polynomial.cuh: at most 1 ulp off on every float32.
+"""tables/gate.py and kernels/gate.cuh: at most 1 ulp off on every float32.
 
 The kernel's lookup is compiled as C++ and compared with libm's erfc and exp in double precision;
 the NumPy half is compared with scipy's references.
@@ -19,9 +19,9 @@ from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, device
 from cupylut.accuracy import ulp
-from cupylut.tables.fit_polynomial import LAYOUTS, Samples, fit, polish
+from cupylut.tables.fit_gate import LAYOUTS, Samples, fit, polish
+from cupylut.tables.gate import GateTable
 from cupylut.tables.linear import CHUNK
-from cupylut.tables.polynomial import PolynomialTable
 
 FLOAT32 = np.dtype(np.float32)
 STRIDE = 509  # prime, so that all low bits of the patterns occur
@@ -29,15 +29,15 @@ STRIDE = 509  # prime, so that all low bits of the patterns occur
 every_table = pytest.mark.parametrize("name", LAYOUTS)
 
 
-def table_for(name: str) -> PolynomialTable:
-    return PolynomialTable.build(FUNCTIONS[name], FLOAT32)
+def table_for(name: str) -> GateTable:
+    return GateTable.build(FUNCTIONS[name], FLOAT32)
 
 
 def patterns(a: np.ndarray) -> np.ndarray:
     return np.asarray(a, np.float32).view(np.uint32)
 
 
-def boundaries(table: PolynomialTable) -> np.ndarray:
+def boundaries(table: GateTable) -> np.ndarray:
     """Bit patterns of the magnitudes where a segment begins, nearly, and of split and limit."""
     layout = table.layout
     ends = (layout.first + np.arange(layout.count) + 0.5) * layout.step
@@ -45,7 +45,7 @@ def boundaries(table: PolynomialTable) -> np.ndarray:
     return patterns(np.append(a, [min(layout.split, layout.limit), layout.limit]))
 
 
-def magnitudes_for(table: PolynomialTable) -> np.ndarray:
+def magnitudes_for(table: GateTable) -> np.ndarray:
     """Magnitudes: every STRIDE-th pattern, those around the boundaries, and the rarest."""
     around = boundaries(table)[:, None] + np.arange(-20, 21)
     rare = [*range(100), *range(0x7F7FFF00, 0x7F800000), *range(0x7FFF00, 0x800100)]
@@ -54,7 +54,7 @@ def magnitudes_for(table: PolynomialTable) -> np.ndarray:
 
 
 class Found(NamedTuple):
-    """What tests/host_cuda/polynomial_exhaustive.cpp prints."""
+    """What tests/host_cuda/gate_exhaustive.cpp prints."""
 
     worst: float
     at: float
@@ -65,25 +65,25 @@ class Found(NamedTuple):
 
 @pytest.fixture(scope="session")
 def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return comparison(compiler, host_cuda.KERNELS, tmp_path_factory.mktemp("polynomial"))
+    return comparison(compiler, host_cuda.KERNELS, tmp_path_factory.mktemp("gate"))
 
 
 def comparison(compiler: str, kernels: Path, folder: Path) -> Path:
     """The program, with hardware multiply-adds where there are any: without, it takes hours."""
-    path = folder / "polynomial_exhaustive"
+    path = folder / "gate_exhaustive"
     cpuinfo = Path("/proc/cpuinfo")
     fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
     command = [
         *(compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
         *("-Wall", "-Wextra", "-Werror", *(["-mfma"] if fma else [])),
         *(f"-I{kernels}", f"-I{host_cuda.HERE}", "-x", "c++"),
-        *(str(host_cuda.HERE / "polynomial_exhaustive.cpp"), "-o", str(path)),
+        *(str(host_cuda.HERE / "gate_exhaustive.cpp"), "-o", str(path)),
     ]
     subprocess.run(command, check=True)
     return path
 
 
-def run(program: Path, table: PolynomialTable, stride: int = STRIDE) -> Found:
+def run(program: Path, table: GateTable, stride: int = STRIDE) -> Found:
     around = boundaries(table).astype(np.int64)
     ranges = np.stack([around - 2000, around + 2000], axis=1).ravel()
     arguments = [table.name, len(table.entries), stride, *(ranges if stride > 1 else [])]
@@ -119,7 +119,7 @@ def test_kernel_is_within_one_ulp(name: str, program: Path) -> None:
     ],
 )
 def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:
-    changed = comparison(compiler, mutated(tmp_path, "polynomial.cuh", old, new), tmp_path)
+    changed = comparison(compiler, mutated(tmp_path, "gate.cuh", old, new), tmp_path)
     table = table_for("gelu")
     try:
         worst = run(changed, table).worst
@@ -230,18 +230,18 @@ def test_pickle_chunks_and_in_place() -> None:
 def test_state_round_trip() -> None:
     table = table_for("silu")
     fields, values = table._state()
-    again = PolynomialTable._restore(fields | {"report": vars(table.report)}, values)
+    again = GateTable._restore(fields | {"report": vars(table.report)}, values)
     assert (again.words == table.words).all()
     assert (again.name, again.dtype, again.layout) == (table.name, table.dtype, table.layout)
     with pytest.raises(ValueError, match="segments"):
-        PolynomialTable._restore(fields, values[1:])
+        GateTable._restore(fields, values[1:])
 
 
 def test_only_what_was_fitted() -> None:
-    with pytest.raises(ValueError, match="no polynomial table"):
-        PolynomialTable.build(FUNCTIONS["mish"], FLOAT32)
-    with pytest.raises(ValueError, match="no polynomial table"):
-        PolynomialTable.build(replace(FUNCTIONS["gelu"], left=FUNCTIONS["tanh"].left), FLOAT32)
+    with pytest.raises(ValueError, match="no gate table"):
+        GateTable.build(FUNCTIONS["mish"], FLOAT32)
+    with pytest.raises(ValueError, match="no gate table"):
+        GateTable.build(replace(FUNCTIONS["gelu"], left=FUNCTIONS["tanh"].left), FLOAT32)
 
 
 def test_immutable() -> None:

@@ -22,7 +22,7 @@ one that counts in full. A segment takes 24 bytes: c0 … c4 and one word with c
 
 From `limit` on, a·q(a) < 2⁻¹⁵⁰ rounds to nothing: a stays there, which makes f(∞) = ∞, f(−∞) = −0.
 
-`fit_polynomial.py` finds the coefficients, `kernels/polynomial.cuh` is the device half. The NumPy
+`fit_gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy
 half below takes the same coefficients in float64 and rounds once, so it is closer to the function
 and may differ from the kernel in the last bit; both keep the promise.
 """
@@ -92,14 +92,14 @@ def unpack(words: Words) -> tuple[Float64Array, Float64Array]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PolynomialTable(Table):
+class GateTable(Table):
     """A gate function by polynomials of degree 5, within 1 ulp for every finite float32.
 
     `words` are the entries, six 32-bit words each. `worst_ulp` is the largest error of the kernel
     over all 2³² inputs; `report` is that of the NumPy half at fewer of them.
     """
 
-    kind: ClassVar[str] = "polynomial"
+    kind: ClassVar[str] = "gate"
 
     name: str
     dtype: DType
@@ -121,7 +121,7 @@ class PolynomialTable(Table):
     def build(cls, function: Function, dtype: DType) -> Self:
         """The table that was fitted for a function; raises ValueError where there is none."""
         if not cls.is_fitted(function, dtype):
-            raise ValueError(f"no polynomial table was fitted for {function.name} in {dtype.name}")
+            raise ValueError(f"no gate table was fitted for {function.name} in {dtype.name}")
         fields, words = parse(_data_file(function, dtype).read_text(encoding="utf-8"))
         worst_ulp = fields.pop("worst_ulp")
         layout = Layout(**fields)
@@ -134,7 +134,7 @@ class PolynomialTable(Table):
 
     def __repr__(self) -> str:
         return (
-            f"PolynomialTable({self.name}, {self.dtype.name}, {self.layout.count} segments, "
+            f"GateTable({self.name}, {self.dtype.name}, {self.layout.count} segments, "
             f"at most {self.worst_ulp} ulp)"
         )
 
@@ -145,16 +145,16 @@ class PolynomialTable(Table):
     @property
     def struct(self) -> str:
         """The C++ type of the lookup."""
-        return "PolynomialTable"
+        return "GateTable"
 
     @cached_property
     def entries(self) -> NDArray[Any]:
-        """struct Quintic of `kernels/polynomial.cuh` for every segment number."""
+        """struct Quintic of `kernels/gate.cuh` for every segment number."""
         return self.words.view(_ENTRY).ravel()
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
-        """struct PolynomialTable of `kernels/polynomial.cuh`."""
+        """struct GateTable of `kernels/gate.cuh`."""
         layout = self.layout
         p = np.zeros(1, _PARAMETERS)
         p["limit"], p["split"], p["near"] = layout.limit, layout.split, layout.near

@@ -1,4 +1,4 @@
-"""Find the coefficients of the polynomial tables: python -m cupylut.tables.fit_polynomial.
+"""Find the coefficients of the gate tables: python -m cupylut.tables.fit_gate.
 
 For every segment, a fit of q·2⁸⁰ that minimises the largest error in units of what counts: the ulp
 of a·q, which is the result for x < 0 (for x > 0 the result is larger). Coefficients are rounded
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..accuracy import ulp
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS
-from .polynomial import SCALE, WORDS, Layout, Words, unpack
+from .gate import SCALE, WORDS, Layout, Words, unpack
 
 DEGREE = 5
 TARGET = 0.95  # ulp: what a segment's coefficients have to reach
@@ -237,16 +237,16 @@ def text(name: str) -> str:
 
 
 HEADER = """\
-# The float32 table of {name}: made by python -m cupylut.tables.fit_polynomial.
+# The float32 table of {name}: made by python -m cupylut.tables.fit_gate.
 # One entry a line: c0, c1, c2, c3, c4 as the bits of a float32, then c5 and e as those of a
-# bfloat16 each. cupylut/tables/polynomial.py says what they mean.
+# bfloat16 each. cupylut/tables/gate.py says what they mean.
 # worst_ulp {worst:.4f}
 """
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Fit the polynomial tables.")
+    parser = argparse.ArgumentParser(description="Fit the gate tables.")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write to")
     parser.add_argument("functions", nargs="*", default=list(LAYOUTS), help="default: all")
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
-// polynomial_exhaustive FUNCTION LENGTH STRIDE [FROM TO]...
+// gate_exhaustive FUNCTION LENGTH STRIDE [FROM TO]...
 //
-// Reads a PolynomialTable and LENGTH entries from standard input, then compares kernels/polynomial.cuh
-// with the double-precision function at both signs of the float32 magnitudes with bit patterns
-// 0, STRIDE, 2·STRIDE, ... and of all those in [FROM, TO). Prints for the finite ones
+// Reads a GateTable and LENGTH entries from standard input, then compares kernels/gate.cuh with the
+// double-precision function at both signs of the float32 magnitudes with bit patterns 0, STRIDE,
+// 2·STRIDE, ... and of all those in [FROM, TO). Prints for the finite ones
 //   worst error in ulp, its input, results off by more than 1/2 ulp, by more than 1, inputs tried
 // and exits with 1 if a sign of zero, an infinity or a NaN is wrong.
-#include "polynomial.cuh"
+#include "gate.cuh"
 
 #include <algorithm>
 #include <string>
@@ -47,8 +47,8 @@ struct Result {
 };
 
 template <double gate(double)>
-Result check(const PolynomialTable& table, const Quintic* entries, std::uint64_t from,
-             std::uint64_t to, std::uint64_t stride) {
+Result check(const GateTable& table, const Quintic* entries, std::uint64_t from, std::uint64_t to,
+             std::uint64_t stride) {
     Result result;
     for (std::uint64_t bits = from; bits < to; bits += stride) {
         const float a = bits_as<float>(std::uint32_t(bits));
@@ -61,7 +61,7 @@ Result check(const PolynomialTable& table, const Quintic* entries, std::uint64_t
     return result;
 }
 
-bool special_values_right(const PolynomialTable& table, const Quintic* entries) {
+bool special_values_right(const GateTable& table, const Quintic* entries) {
     const float infinity = bits_as<float>(INFINITE);
     const auto bits = [&](float x) { return bits_as<std::uint32_t>(table(x, entries)); };
     bool right = bits(0.0f) == 0 && bits(-0.0f) == 0x80000000 && bits(infinity) == INFINITE &&
@@ -78,7 +78,7 @@ int main(int count, char** argument) {
     const std::string function = argument[1];
     std::vector<Quintic> entries(std::atoi(argument[2]));
     const std::uint64_t stride = std::atoi(argument[3]);
-    PolynomialTable table;
+    GateTable table;
     receive(&table, sizeof table);
     receive(entries.data(), entries.size() * sizeof(Quintic));
 

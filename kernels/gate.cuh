@@ -1,6 +1,6 @@
-// One lookup in a polynomial table: the device half of cupylut/tables/polynomial.py, which derives
-// it. The coefficients were fitted for exactly this sequence of operations: change an order, a
-// rounding or a range, and they have to be fitted again.
+// One lookup in a gate table: the device half of cupylut/tables/gate.py, which derives it. The
+// coefficients were fitted for exactly this sequence of operations: change an order, a rounding or
+// a range, and they have to be fitted again.
 #pragma once
 
 #include "floating.cuh"
@@ -14,7 +14,7 @@ struct alignas(8) Quintic {
 
 // What the lookup needs beside the segments; passed by value.
 // Precondition: for every |x| ≤ limit the index below is that of an entry.
-struct PolynomialTable {
+struct GateTable {
     using Real = float;
     using Entry = Quintic;
 
