@@ -119,6 +119,8 @@ __device__ __forceinline__ void narrow(float x, BFloat16& r) {
 // What the types have in common, whichever compiler it is.
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return a * b + c; }
 
+__device__ __forceinline__ double multiply(double a, double b) { return a * b; }
+
 __device__ __forceinline__ double minimum(double a, double b) { return fmin(a, b); }
 __device__ __forceinline__ double maximum(double a, double b) { return fmax(a, b); }
 

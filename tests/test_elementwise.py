@@ -97,20 +97,20 @@ def mutated(folder: Path, file: str, old: str, new: str) -> Path:
 
 # One change a line, and the sanitizer that finds it (None: the bits differ).
 CHANGES = [
-    (None, "elementwise.cu", "following = i + stride;", "following = i + stride + 1;"),
-    (None, "elementwise.cu", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
-    (None, "elementwise.cu", "i < words; i +=", "i < words - 1; i +="),
-    (None, "elementwise.cu", "i < halves; i +=", "i < halves - 1; i +="),
-    (None, "elementwise.cu", "i = parts.tail + thread", "i = parts.tail + thread + 1"),
-    (None, "elementwise.cu", "i < parts.head;", "i + 1 < parts.head;"),
+    (None, "stream.cuh", "following = i + stride;", "following = i + stride + 1;"),
+    (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
+    (None, "stream.cuh", "i < words; i +=", "i < words - 1; i +="),
+    (None, "stream.cuh", "i < halves; i +=", "i < halves - 1; i +="),
+    (None, "stream.cuh", "i = parts.tail + thread", "i = parts.tail + thread + 1"),
+    (None, "stream.cuh", "i < parts.head;", "i + 1 < parts.head;"),
     (None, "linear.cuh", "multiply_add(line.slope,", "multiply_add(1.0000002f * line.slope,"),
     (None, "linear.cuh", "minimum(maximum(x, low), high)", "x"),
     (None, "linear.cuh", "where_exceeds(x, keep,", "where_exceeds(x, keep - 1,"),
     (None, "linear.cuh", "0x3ffff8u", "0x3ffff0u"),
     (None, "linear.cuh", "multiply_add_down(position", "multiply_add(position"),
-    ("undefined", "elementwise.cu", "% VECTOR_BYTES / sizeof(SCALAR)", "% VECTOR_BYTES"),
+    ("undefined", "stream.cuh", "% VECTOR_BYTES / sizeof(Scalar)", "% VECTOR_BYTES"),
     ("address", "linear.cuh", "const char*>(lines)", "const char*>(lines + 1)"),
-    (None, "elementwise.cu", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x - 1);"),
+    (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x - 1);"),
     ("thread", "elementwise.cu", "__syncthreads();", ""),
 ]
 FINDINGS = {
