@@ -3,6 +3,8 @@
 from .accuracy import ErrorReport as ErrorReport
 from .declaration import Function as Function
 from .functions import FUNCTIONS as FUNCTIONS
+from .gated import geglu as geglu
+from .gated import swiglu as swiglu
 from .ops import elu as elu
 from .ops import gelu as gelu
 from .ops import gelu_10 as gelu_10

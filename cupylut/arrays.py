@@ -302,6 +302,12 @@ def is_dense(view: Any) -> bool:
     return True
 
 
+def empty_like(view: Any) -> Any:
+    """A new array like a dense view, with the same strides."""
+    module: Any = np if isinstance(view, np.ndarray) else require_cupy()
+    return module.empty_like(view)
+
+
 def flat(view: Any) -> Any:
     """A dense view as one dimension, in the order of memory."""
     order = sorted(range(view.ndim), key=lambda axis: -view.strides[axis])

@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from .accuracy import DType
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
 from .tables.linear import node_values
@@ -59,9 +60,23 @@ def source(name: str) -> str:
     return splice(name)
 
 
+# Entry point -> its file; each has a twin for tables in global memory, named …_uncached.
+KERNELS = {
+    "elementwise": "elementwise.cu",
+    "product": "gated.cu",
+    "product_gradient": "gated.cu",
+}
+
+
+def defines(tables: tuple[Table, ...], dtype: DType) -> dict[str, str]:
+    """What a kernel of `KERNELS` must be compiled with for these tables and dtype of arrays."""
+    structs = zip(("TABLE", "SLOPE"), (table.struct for table in tables), strict=False)
+    return {"SCALAR": SCALARS[dtype.name], **dict(structs)}
+
+
 def elementwise_defines(table: Table) -> dict[str, str]:
     """What `elementwise.cu` must be compiled with for a table of this kind and dtype."""
-    return {"SCALAR": SCALARS[table.dtype.name], "TABLE": table.struct}
+    return defines((table,), table.dtype)
 
 
 def build_defines(function: str) -> dict[str, str]:
@@ -115,39 +130,74 @@ def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
         return _module(device, name, tuple(defines.items())).get_function(entry)
 
 
-# table -> device -> its launch
-_resident: WeakKeyDictionary[Table, dict[int, "_Launch"]] = WeakKeyDictionary()
+# table -> (device, entry point, dtype of the arrays, other tables) -> its launch
+_resident: WeakKeyDictionary[Table, dict[Any, "_Launch"]] = WeakKeyDictionary()
 
 
 class _Launch:
-    """A table resident on a device with the kernel, grid and arguments that evaluate it."""
+    """Tables resident on a device, with the kernel, grid and arguments that evaluate them."""
 
-    def __init__(self, table: Table, device: int) -> None:
+    def __init__(self, entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> None:
         cupy = require_cupy()
-        defines = elementwise_defines(table)
-        self.entries = device_entries(table, device)
+        if cupy.cuda.get_current_stream().is_capturing():
+            raise RuntimeError(
+                f"the table of {tables[0].name} in {dtype} is not on this device yet, and none can "
+                "be made while a graph is captured: evaluate it once beforehand"
+            )
+        entries = [device_entries(table, device) for table in tables]
         # Built on this stream, but there for all: later launches may be on others.
         cupy.cuda.get_current_stream().synchronize()
         attributes = cupy.cuda.Device(device).attributes
-        shared_limit = attributes["MaxSharedMemoryPerBlockOptin"]
-        self.shared = self.entries.nbytes if self.entries.nbytes <= shared_limit else 0
-        entry = "elementwise" if self.shared else "elementwise_uncached"
-        self.kernel = kernel(device, "elementwise.cu", entry, defines)
+        # Each table starts at a multiple of 16 bytes.
+        self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
+        file = KERNELS[entry]
+        if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
+            self.shared, entry = 0, f"{entry}_uncached"
+        self.kernel = kernel(device, file, entry, defines(tables, dtype))
         if self.shared > attributes["MaxSharedMemoryPerBlock"]:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
         blocks = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
             self.kernel.kernel.ptr, THREADS, self.shared
         )
         self.max_blocks = max(1, blocks) * attributes["MultiProcessorCount"]
-        self.lanes = 16 // table.dtype.itemsize
-        self.table = (self.entries, np.int32(self.entries.nbytes), table.parameters)
+        self.lanes = 16 // dtype.itemsize
         # CuPy copies arguments by value before the launch; entries hold device memory alive.
+        self.tables = tuple(
+            argument
+            for table, each in zip(tables, entries, strict=True)
+            for argument in (each, np.int32(each.nbytes), table.parameters)
+        )
 
-    def __call__(self, x: Any, y: Any) -> None:
-        blocks = -(-x.size // (THREADS * self.lanes))
-        grid = (min(blocks, self.max_blocks),)
-        args = (x, y, np.int64(x.size), *self.table)
-        self.kernel(grid, (THREADS,), args, shared_mem=self.shared)
+    def __call__(self, count: int, *arrays: Any, stream: Any = None) -> None:
+        """Run on arrays (or their addresses) of so many elements, on CuPy's stream or this one."""
+        grid = (min(-(-count // (THREADS * self.lanes)), self.max_blocks),)
+        args = (*arrays, np.int64(count), *self.tables)
+        self.kernel(grid, (THREADS,), args, shared_mem=self.shared, stream=stream)
+
+
+def launch_of(entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> _Launch:
+    """The launch of a kernel of `KERNELS` on the current device, which is `device`; kept."""
+    key = (device, entry, dtype, tables[1:])
+    launch = _resident.get(tables[0], {}).get(key)
+    if launch is None:
+        with _lock:
+            launches = _resident.setdefault(tables[0], {})
+            if key not in launches:
+                launches[key] = _Launch(entry, tables, dtype, device)
+            launch = launches[key]
+    return launch
+
+
+def run(entry: str, tables: tuple[Table, ...], *arrays: Any) -> None:
+    """Run a kernel of `KERNELS` on flat CuPy arrays of one dtype, on CuPy's current stream."""
+    first = arrays[0]
+    if first.size:
+        launch_of(entry, tables, first.dtype, first.device.id)(first.size, *arrays)
+
+
+def evaluate(table: Table, x: Any, out: Any) -> None:
+    """out = table(x) for flat CuPy arrays of the table's dtype, on CuPy's current stream."""
+    run("elementwise", (table,), x, out)
 
 
 def device_entries(table: Table, device: int) -> Any:
@@ -175,10 +225,10 @@ def nodes(table: LinearTable, device: int) -> Any:
     """The ordinates of the table's nodes, computed on the current device in double precision."""
     cupy = require_cupy()
     values = cupy.empty(table.size)
-    run = kernel(device, "build.cu", "nodes", build_defines(table.name))
+    launch = kernel(device, "build.cu", "nodes", build_defines(table.name))
     balanced = np.int32(table.nodes == "balanced")
     args = (values, np.int32(table.size), np.float64(table.lo), np.float64(table.step), balanced)
-    run(_grid(table.size), (THREADS,), args)
+    launch(_grid(table.size), (THREADS,), args)
     return values
 
 
@@ -186,10 +236,10 @@ def lines(table: LinearTable, values: Any, device: int) -> Any:
     """The lines of the table between nodes with these ordinates, computed on the device."""
     cupy = require_cupy()
     out = cupy.empty((table.size + 1, 2), table.real)
-    run = kernel(device, "build.cu", f"lines_{table.real.name}", build_defines(table.name))
+    launch = kernel(device, "build.cu", f"lines_{table.real.name}", build_defines(table.name))
     tails = (np.array([tuple(t)], _LINE) for t in (table.left, table.right))
     geometry = (np.int32(table.size), np.float64(table.lo), np.float64(table.step))
-    run(_grid(table.size + 1), (THREADS,), (out, values, *geometry, *tails))
+    launch(_grid(table.size + 1), (THREADS,), (out, values, *geometry, *tails))
     return out
 
 
@@ -198,19 +248,3 @@ _LINE = np.dtype([("slope", np.float64), ("intercept", np.float64)])
 
 def _grid(count: int) -> tuple[int]:
     return (-(-count // THREADS),)
-
-
-def _launch_of(table: Table, device: int) -> _Launch:
-    with _lock:
-        launches = _resident.setdefault(table, {})
-        if device not in launches:
-            launches[device] = _Launch(table, device)
-        return launches[device]
-
-
-def evaluate(table: Table, x: Any, out: Any) -> None:
-    """out = table(x) for flat CuPy arrays of the table's dtype, on CuPy's current stream."""
-    if x.size:
-        device = x.device.id
-        launch = _resident.get(table, {}).get(device) or _launch_of(table, device)
-        launch(x, out)

@@ -39,7 +39,7 @@ def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
             result, target = library.empty_like(source, dtype, x)
             _evaluate(chosen, source, target)
             return library.finish(result, x)
-        target = _check_out(library, x, source, dtype, out)
+        target = check_out(library, x, source, dtype, out)
         if arrays.is_dense(target):
             _evaluate(chosen, source, target)
         else:
@@ -59,7 +59,7 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
     half(arrays.flat(source), arrays.flat(target))
 
 
-def _check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
+def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
     """The view of `out`, or an error that says how it does not fit x and the result's dtype."""
     if type(arrays.library_of(out)) is not type(library):
         raise arrays.wrong_kind(out, x)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from test_linear import assert_same_bits, inputs
 
-from cupylut import FUNCTIONS, device, tabulate
+from cupylut import FUNCTIONS, device, gated, tabulate
 from cupylut.accuracy import DTYPES
 
 ENTRY_BYTES = {
@@ -49,10 +49,15 @@ class Kernel:
         lines = [line.split(maxsplit=2) for line in code.splitlines() if line.startswith("#define")]
         self.defines = tuple((key, value) for _, key, value in lines)
 
-    def __call__(self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0) -> None:
+    def __call__(
+        self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0, stream: Any = None
+    ) -> None:
+        assert stream is None
         LAUNCHES.append((self.name, grid, block, shared_mem))
         if self.name.startswith("elementwise"):
             self.elementwise(*grid, *block, shared_mem, *args)
+        elif self.name.startswith("product"):
+            self.product(*grid, *block, shared_mem, *args)
         elif self.name == "nodes":
             self.nodes(*args)
         else:
@@ -69,6 +74,28 @@ class Kernel:
         arguments = [int(count), length, grid, block, 0, -1 if x is y else 0, int(not cached)]
         stdin = table.tobytes() + entries.tobytes() + x.tobytes()
         y[...] = np.frombuffer(host_cuda.run(program, arguments, stdin), y.dtype)
+
+    def product(self, grid, block, shared, *args) -> None:
+        """z·f(x), or with a second table its gradient."""
+        size = next(i for i, argument in enumerate(args) if not isinstance(argument, Array))
+        arrays, count, tables = args[:size], args[size], args[size + 1 :]
+        assert len(arrays) == (3 if len(tables) == 3 else 5)
+        cached = not self.name.endswith("_uncached")
+        sizes = [int(n) for n in tables[1::3]]
+        assert shared == (sum(-(-n // 16) * 16 for n in sizes[:-1]) + sizes[-1] if cached else 0)
+        defines = {"SLOPE": dict(self.defines)["TABLE"], **dict(self.defines)}
+        program = host_cuda.build("gated", tuple(defines.items()), None, host_cuda.KERNELS)
+        keys = ("TABLE", "SLOPE")[: len(sizes)]
+        lengths = [n // ENTRY_BYTES[defines[key]] for n, key in zip(sizes, keys, strict=True)]
+        arguments = [int(count), *[*lengths, 0][:2], grid, block, 0, 0, int(not cached)]
+        stdin = b""
+        for entries, parameters in zip(tables[::3], tables[2::3], strict=True):
+            stdin += parameters.tobytes() + entries.tobytes()
+        inputs, outputs = arrays[: 1 + len(sizes)], arrays[1 + len(sizes) :]
+        stdin += b"".join(array.tobytes() for array in inputs)
+        made = np.frombuffer(host_cuda.run(program, arguments, stdin), outputs[0].dtype)
+        for i, out in enumerate(outputs):
+            out[...] = made[i * out.size :][: out.size]
 
     def build(
         self, count: Any, lo: Any, step: Any, balanced: int, real: int, tails: bytes
@@ -126,7 +153,9 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
         cuda=SimpleNamespace(
             is_available=lambda: True,
             Device=lambda i: SimpleNamespace(attributes=ATTRIBUTES),
-            get_current_stream=lambda: SimpleNamespace(synchronize=lambda: None),
+            get_current_stream=lambda: SimpleNamespace(
+                synchronize=lambda: None, is_capturing=lambda: False
+            ),
             driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 2),
             compiler=SimpleNamespace(CompileException=OverflowError),
         ),
@@ -161,6 +190,27 @@ def test_every_kind_of_table(dtype: np.dtype) -> None:
         assert grid == (6,)  # 3 multiprocessors with 2 blocks each
         check(launch(table, x[:5]), want[:5])
         assert LAUNCHES[-1][1] == (1,)
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: d.name)
+def test_products_and_their_gradients(dtype: np.dtype) -> None:
+    real = gated.real(dtype)
+    value, slope = tabulate("silu", real), tabulate(FUNCTIONS["silu"].derivative, real, size=99)
+    x, z, g = (as_array(np.linspace(-i, i, 999).astype(dtype)) for i in (9, 2, 3))
+    y, dx, dz = (as_array(np.zeros_like(x)) for _ in range(3))
+    device.run("product", (value,), x, z, y)
+    device.run("product_gradient", (value, slope), x, z, g, dx, dz)
+    launched = [name for name, *_ in LAUNCHES if name.startswith("product")]
+    assert launched == ["product", "product_gradient"]
+    program = host_cuda.Program()
+    tolerance = 1e-12 if dtype == np.float64 else 0  # nodes are those of the C library's exp
+    arrays = [np.asarray(array) for array in (x, z, g)]
+    for got, want in (
+        (y, program.product((value,), *arrays[:2])),
+        ((dx, dz), program.product((value, slope), *arrays)),
+    ):
+        wide = np.asarray(got, np.float64), np.asarray(want, np.float64)
+        np.testing.assert_allclose(*wide, tolerance, tolerance)
 
 
 def test_the_device_builds_what_the_host_builds() -> None:

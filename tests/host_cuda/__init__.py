@@ -94,6 +94,32 @@ class Program:
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
         return np.frombuffer(run(program, arguments, stdin), x.dtype)
 
+    def product(
+        self,
+        tables: tuple[Table, ...],
+        *arrays: np.ndarray,
+        grid: int = 3,
+        block: int = 64,
+        offset: int = 0,
+        out_offset: int | None = 0,
+        uncached: bool = False,
+    ) -> np.ndarray:
+        """By kernels/gated.cu: z·f(x) of x, z and one table, or of x, z, g and two its gradient.
+
+        The gradient has a row for x and one for z. out_offset None works in place.
+        """  # fmt: skip
+        dtype = arrays[0].dtype
+        defines = device.defines((*tables, tables[0])[:2], dtype)
+        program = build("gated", tuple(defines.items()), self.sanitizer, self.kernels)
+        lengths = [len(table.entries) for table in tables]
+        place = -1 if out_offset is None else out_offset
+        lengths = [*lengths, 0][:2]
+        arguments = [arrays[0].size, *lengths, grid, block, offset, place, int(uncached)]
+        stdin = [table.parameters.tobytes() + table.entries.tobytes() for table in tables]
+        stdin += [array.tobytes() for array in arrays]
+        out = np.frombuffer(run(program, arguments, b"".join(stdin)), dtype)
+        return out if len(tables) == 1 else out.reshape(2, -1)
+
     def build(self, table: LinearTable) -> tuple[np.ndarray, np.ndarray]:
         """Node values and lines by kernels/build.cu."""
         defines = tuple(device.build_defines(table.name).items())
