@@ -56,8 +56,14 @@ class ErrorReport:
     `max_abs` and `max_ulp` are the largest error, met at `max_abs_at` and `max_ulp_at`, over all
     finite inputs of a 16-bit dtype, and otherwise over the middle of every segment, a
     low-discrepancy sequence, and points that crowd the ends of the domain and zero. `mean_abs` and
-    `rms` are averages over the domain, each part of it weighing the same. `points` is how many
-    inputs were tried. Errors are those of the result in the table's dtype, its rounding included.
+    `rms` are averages over the domain, each part of it weighing the same. Errors are those of the
+    result in the table's dtype, its rounding included. `points` is how many inputs were tried.
+
+    Of those, `misrounded` gave another result than the exact value rounded to nearest even (None
+    in float64, whose exact values are no more exact), `above_half_ulp`, `above_one_ulp` and
+    `above_two_ulp` were off by more than that, and `monotonicity_breaks` are pairs of neighbours
+    between which the table rises where the function falls, or falls where it rises.
+    `special_values` says that NaN gives NaN, and ±0 and ±∞ what the function gives.
     """
 
     max_abs: float
@@ -67,13 +73,25 @@ class ErrorReport:
     max_ulp: float
     max_ulp_at: float
     points: int
+    misrounded: int | None
+    above_half_ulp: int
+    above_one_ulp: int
+    above_two_ulp: int
+    monotonicity_breaks: int
+    special_values: bool
 
     def __str__(self) -> str:
+        misrounded = "" if self.misrounded is None else f", {self.misrounded:,} misrounded"
         return (
             f"max abs {self.max_abs:.3g} at {self.max_abs_at:.6g}, mean abs {self.mean_abs:.3g}, "
-            f"rms {self.rms:.3g}, max {self.max_ulp:.3g} ulp at {self.max_ulp_at:.6g}, "
+            f"rms {self.rms:.3g}, max {self.max_ulp:.3g} ulp at {self.max_ulp_at:.6g}{misrounded}, "
             f"over {self.points:,} points"
         )
+
+
+_NAN = float("nan")
+UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0, None, 0, 0, 0, 0, False)
+"""Stands in while a table is being made."""
 
 
 def all_inputs(dtype: DTypeLike) -> NDArray[Any]:
@@ -110,10 +128,16 @@ def correctly_rounded(function: Function, dtype: DTypeLike) -> NDArray[Any]:
     if failed.any():
         where = wide[failed][0]
         raise ValueError(f"{function.name}({where:g}) is NaN: give a function of every number")
-    y = round_to(exact, dtype)
+    return _rounded(function, x, exact)
+
+
+def _rounded(function: Function, x: NDArray[Any], exact: Float64Array) -> NDArray[Any]:
+    """The exact values at x rounded to its dtype, but for the hard cases."""
+    y = round_to(exact, x.dtype)
     if is_declared(function):
-        for pattern, result in hard_cases().get(function.name, {}).get(x.dtype.name, ()):
-            y.view(np.uint16)[pattern] = result
+        cases = hard_cases().get(function.name, {}).get(x.dtype.name, ())
+        for pattern, result in cases:
+            y.view(np.uint16)[x.view(np.uint16) == pattern] = result
     return y
 
 
@@ -140,32 +164,62 @@ def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDA
     golden = (np.arange(1, 65537) * 0.6180339887498949) % 1.0
     even = (lo + width * golden).astype(dtype)
     if dtype.itemsize == 2:
-        every = all_inputs(dtype)
-        rest = every[np.isfinite(widened(every))]
+        rest = all_inputs(dtype)
     else:
         middles = lo + (np.arange(segments) + 0.5) * (width / segments)
         shrinking = width * np.exp2(-np.arange(53.0))
         magnitudes = max(abs(lo), abs(hi)) * np.exp2(np.arange(-120.0, 20.0, 0.25))
+        special = [0.0, -0.0, np.inf, -np.inf, np.nan]
         rest = np.concatenate(
-            [middles, lo - shrinking, hi + shrinking, magnitudes, -magnitudes]
+            [middles, lo - shrinking, hi + shrinking, magnitudes, -magnitudes, special]
         ).astype(dtype)
     return np.concatenate([even, rest]), even.size
 
 
-def error_report(x: NDArray[Any], y: NDArray[Any], exact: Float64Array, even: int) -> ErrorReport:
+def error_report(function: Function, x: NDArray[Any], y: NDArray[Any], even: int) -> ErrorReport:
     """The report on results y for inputs x, of which the first `even` fill the domain evenly."""
-    with np.errstate(over="ignore"):
-        error = np.abs(y.astype(np.float64) - exact)
+    wide, exact = widened(x), function(widened(x))
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = np.abs(widened(y) - exact)
         # Where the exact value rounds to an infinity, the infinity is right.
-        error[np.isinf(y.astype(np.float64)) & (y == exact.astype(y.dtype))] = 0
-        in_ulp = error / ulp(exact, y.dtype)
+        error[np.isinf(widened(y)) & (widened(y) == widened(round_to(exact, y.dtype)))] = 0
+    evenly = error[:even][np.isfinite(wide[:even])]
+    mean, rms = float(evenly.mean()), float(np.sqrt(np.mean(evenly**2)))
+
+    # From here on every input once, in ascending order.
+    wide, once = np.unique(wide, return_index=True)
+    finite = np.isfinite(wide)
+    special = ~np.isfinite(widened(x)) | ((widened(x) == 0) & (exact == 0))
+    special_values = _same(y[special], round_to(exact[special], y.dtype)).all()
+    once = once[finite]
+    x, y, wide, exact, error = x[once], y[once], wide[finite], exact[once], error[once]
+    in_ulp = error / ulp(exact, y.dtype)
+    with np.errstate(invalid="ignore"):
+        rise, exact_rise = np.diff(widened(y)), np.diff(exact)
+    # The reference itself wavers by its last bits.
+    clear = np.abs(exact_rise) > 8 * ulp(exact[1:], np.float64)
+    correct = None if y.dtype.itemsize == 8 else _rounded(function, x, exact)
     worst, worst_ulp = int(np.argmax(error)), int(np.argmax(in_ulp))
     return ErrorReport(
         max_abs=float(error[worst]),
-        max_abs_at=float(x[worst]),
-        mean_abs=float(error[:even].mean()),
-        rms=float(np.sqrt(np.mean(error[:even] ** 2))),
+        max_abs_at=float(wide[worst]),
+        mean_abs=mean,
+        rms=rms,
         max_ulp=float(in_ulp[worst_ulp]),
-        max_ulp_at=float(x[worst_ulp]),
+        max_ulp_at=float(wide[worst_ulp]),
         points=x.size,
+        misrounded=None if correct is None else int((~_same(y, correct)).sum()),
+        above_half_ulp=int((in_ulp > 0.5).sum()),
+        above_one_ulp=int((in_ulp > 1).sum()),
+        above_two_ulp=int((in_ulp > 2).sum()),
+        monotonicity_breaks=int((clear & (rise * np.sign(exact_rise) < 0)).sum()),
+        special_values=bool(special_values),
     )
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where two results are the same: equal with the sign of a zero, or both NaN."""
+    a, b = widened(a), widened(b)
+    same: NDArray[np.bool_] = (a == b) & (np.signbit(a) == np.signbit(b))
+    same |= np.isnan(a) & np.isnan(b)
+    return same

@@ -1,5 +1,7 @@
 """accuracy.py: ulp against the neighbours that the dtype really has, and the report's figures."""
 
+from dataclasses import replace
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -8,6 +10,9 @@ from hypothesis import strategies as st
 
 from cupylut import accuracy
 from cupylut.accuracy import DTYPES, all_inputs, as_dtype, ulp
+from cupylut.declaration import IDENTITY, Function
+
+SAME = Function("same", "x", np.array, IDENTITY, IDENTITY)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
@@ -35,31 +40,63 @@ def test_as_dtype() -> None:
 
 def test_report() -> None:
     x = np.array([1.0, 2.0, 4.0], np.float16)
-    exact = np.array([1.0, 2.0, 4.0])
-    y = np.add(exact, [0, 2.0**-9, 2.0**-8]).astype(np.float16)
-    report = accuracy.error_report(x, y, exact, even=2)
+    y = np.add(x, [0, 2.0**-9, 2.0**-8]).astype(np.float16)
+    report = accuracy.error_report(SAME, x, y, even=2)
     assert (report.max_abs, report.max_abs_at) == (2.0**-8, 4.0)
     assert (report.max_ulp, report.max_ulp_at) == (1.0, 2.0)
     assert report.mean_abs == 2.0**-10
     assert report.rms == pytest.approx(2.0**-9 / np.sqrt(2))
     assert report.points == 3
-    assert "over 3 points" in str(report)
+    assert (report.misrounded, report.above_half_ulp, report.above_one_ulp) == (2, 2, 0)
+    assert "2 misrounded, over 3 points" in str(report)
 
 
 def test_report_on_overflow() -> None:
     x = np.array([6e4, 6.5e4], np.float16)
-    exact = np.array([1e6, 65504.0])  # the first rounds to infinity, the second must not
-    report = accuracy.error_report(x, np.array([np.inf, np.inf], np.float16), exact, even=1)
+    # The first rounds to infinity, the second must not.
+    steep = replace(SAME, reference=lambda x: np.where(x < 6.2e4, 1e6, 65504.0))
+    report = accuracy.error_report(steep, x, np.array([np.inf, np.inf], np.float16), even=1)
     assert (report.max_abs, report.max_abs_at) == (np.inf, float(x[1]))
     assert report.mean_abs == 0
+    assert report.misrounded == 1
+
+
+def test_report_counts_every_input_once() -> None:
+    x = np.resize(np.arange(8, dtype=np.float32), 100)
+    y = x + np.float32(0.5)
+    report = accuracy.error_report(SAME, x, y, even=100)
+    assert (report.points, report.misrounded, report.above_two_ulp) == (8, 8, 8)
+    assert report.mean_abs == 0.5
+
+
+@given(st.permutations(range(6)))
+def test_report_finds_where_a_rising_function_falls(order: list[int]) -> None:
+    x, y = np.arange(6, dtype=np.float32), np.array(order, np.float32)
+    report = accuracy.error_report(SAME, x, y, even=6)
+    assert report.monotonicity_breaks == (np.diff(y) < 0).sum()
+
+
+@pytest.mark.parametrize("where", [np.nan, np.inf, -np.inf, 0.0, -0.0])
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+def test_report_checks_special_values(dtype, where: float) -> None:
+    x = np.array([1.0, np.nan, np.inf, -np.inf, 0.0, -0.0], dtype)
+    assert accuracy.error_report(SAME, x, x, even=1).special_values
+    wide = x.astype(np.float64)
+    bad = (wide == where) & (np.signbit(wide) == np.signbit(where)) | (
+        np.isnan(where) & np.isnan(wide)
+    )
+    y = np.where(bad, -x, x)
+    y[np.isnan(where) & bad] = 0
+    assert not accuracy.error_report(SAME, x, y, even=1).special_values
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 def test_probe_points_fill_the_domain_and_crowd_its_ends(dtype) -> None:
     x, even = accuracy.probe_points(dtype, -3.0, 5.0, 100)
     assert x.dtype == dtype
-    wide = x.astype(np.float64)
-    assert np.isfinite(wide).all()
+    wide = accuracy.widened(x)
+    assert np.isfinite(wide[:even]).all()
+    assert np.isnan(wide).any()
     counts, _ = np.histogram(wide[:even], bins=64, range=(-3, 5))
     if dtype.itemsize > 2:
         assert counts.min() > 0.99 * even / 64

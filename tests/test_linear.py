@@ -174,7 +174,7 @@ def test_16_bit_report_covers_all_finite_inputs() -> None:
     y = float64(evaluate(table, x))
     in_ulp = np.abs(y - exact) / ulp(exact, BFLOAT16)
     assert table.report.max_ulp == in_ulp.max()
-    assert table.report.points == x.size + 65536
+    assert table.report.points == x.size - 1  # ±0 are one
 
 
 def test_immutable() -> None:

@@ -83,7 +83,6 @@ class DirectTable(Table):
             raise ValueError(f"a direct table is for float16 or bfloat16, not for {dtype}")
         x = all_inputs(dtype)
         y = correctly_rounded(function, dtype)
-        finite = np.isfinite(widened(x))
         h = 2.0**-20
         return cls(
             name=function.name,
@@ -91,7 +90,7 @@ class DirectTable(Table):
             results=y.view(np.uint16),
             slope=float(function(h) - function(-h)) / (2 * h),
             keeps_zero=function.keeps_zero,
-            report=error_report(x[finite], y[finite], function(x[finite]), int(finite.sum())),
+            report=error_report(function, x, y, even=x.size),
         )
 
     def __repr__(self) -> str:

@@ -36,7 +36,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
+from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from ..functions import FUNCTIONS
 from .linear import CHUNK
@@ -47,9 +47,6 @@ Words: TypeAlias = NDArray[np.uint32]
 SCALE = 2.0**80  # of the coefficients
 MAGIC = 1.5 * 2.0**23  # adding it in float32 rounds to an integer, which is then in the low bits
 WORDS = 6  # of an entry
-
-_NAN = float("nan")
-_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
 
 
 @dataclass(frozen=True)
@@ -125,11 +122,11 @@ class GateTable(Table):
         fields, words = parse(_data_file(function, dtype).read_text(encoding="utf-8"))
         worst_ulp = fields.pop("worst_ulp")
         layout = Layout(**fields)
-        table = cls(function.name, dtype, layout, words, worst_ulp, report=_UNMEASURED)
+        table = cls(function.name, dtype, layout, words, worst_ulp, report=UNMEASURED)
         x, even = probe_points(dtype, -layout.limit, layout.limit, layout.count)
         y = np.empty_like(x)
         table.evaluate(x, y)
-        object.__setattr__(table, "report", error_report(x, y, function(x), even))
+        object.__setattr__(table, "report", error_report(function, x, y, even))
         return table
 
     def __repr__(self) -> str:

@@ -31,7 +31,15 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, ErrorReport, all_inputs, as_dtype, error_report, probe_points
+from ..accuracy import (
+    UNMEASURED,
+    DType,
+    ErrorReport,
+    all_inputs,
+    as_dtype,
+    error_report,
+    probe_points,
+)
 from ..declaration import Float64Array, Function, Tail
 from .table import Table
 
@@ -39,8 +47,6 @@ Nodes: TypeAlias = Literal["plain", "balanced"]
 
 MIN_SIZE, MAX_SIZE = 2, 65536
 
-_NAN = float("nan")
-_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
 
 # Elements the NumPy half works on at a time: few enough that its 3.4 MB of work arrays stay in the
 # cache, enough that the cost of calling NumPy, a microsecond a step, does not count.
@@ -122,12 +128,12 @@ class LinearTable(Table):
             left=left,
             right=right,
             keeps_zero=function.keeps_zero,
-            report=_UNMEASURED,
+            report=UNMEASURED,
         )
         x, even = probe_points(dtype, table.lo, table.hi, size - 1)
         y = np.empty_like(x)
         table.evaluate(x, y)
-        object.__setattr__(table, "report", error_report(x, y, function(x), even))
+        object.__setattr__(table, "report", error_report(function, x, y, even))
         return table
 
     @property
