@@ -27,3 +27,4 @@ from .tables import LinearTable as LinearTable
 from .tables import Table as Table
 from .tables import load as load
 from .tabulate import tabulate as tabulate
+from .workers import set_workers as set_workers

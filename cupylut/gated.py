@@ -8,12 +8,13 @@ inputs within 2⁻¹² or so of the middle between two results.
 device half. With the table of f′ in place of f's, `product` is the backward pass of f itself.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device
+from . import arrays, device, workers
 from .accuracy import DType
 from .ops import check_out, default_table
 from .tables import Table
@@ -30,6 +31,10 @@ def product(table: Table, x: Any, z: Any, out: Any) -> None:
     if not isinstance(x, np.ndarray):
         device.run("product", (table,), x, z, out)
         return
+    workers.run(partial(_product, table), x, z, out)
+
+
+def _product(table: Table, x: NDArray[Any], z: NDArray[Any], out: NDArray[Any]) -> None:
     with np.errstate(all="ignore"):
         for i in range(0, x.size, CHUNK):
             chunk = slice(i, i + CHUNK)
@@ -48,6 +53,18 @@ def product_gradient(
     if not isinstance(x, np.ndarray):
         device.run("product_gradient", (value, slope), x, z, g, dx, dz)
         return
+    workers.run(partial(_product_gradient, value, slope), x, z, g, dx, dz)
+
+
+def _product_gradient(
+    value: Table,
+    slope: Table,
+    x: NDArray[Any],
+    z: NDArray[Any],
+    g: NDArray[Any],
+    dx: NDArray[Any],
+    dz: NDArray[Any],
+) -> None:
     with np.errstate(all="ignore"):
         for i in range(0, x.size, CHUNK):
             chunk = slice(i, i + CHUNK)

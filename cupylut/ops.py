@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
 
-from . import arrays, device, functions
+from . import arrays, device, functions, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS
@@ -55,8 +55,11 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
     if source.dtype != target.dtype or not arrays.same_layout(source, target):
         target[...] = source
         source = target
-    half = table.evaluate if isinstance(target, np.ndarray) else partial(device.evaluate, table)
-    half(arrays.flat(source), arrays.flat(target))
+    x, y = arrays.flat(source), arrays.flat(target)
+    if isinstance(y, np.ndarray):
+        workers.run(table.evaluate, x, y)
+    else:
+        device.evaluate(table, x, y)
 
 
 def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:

@@ -1,0 +1,56 @@
+"""Threads for the NumPy half: large arrays in parts, one thread each.
+
+NumPy lets go of Python's lock while it works on an array, so the parts run at the same time. Every
+result depends on its own input alone, so they are the same for any number of threads.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .tables.linear import CHUNK
+
+_workers: ContextVar[int] = ContextVar("cupylut_workers", default=1)
+
+
+@contextmanager
+def set_workers(workers: int) -> Iterator[None]:
+    """Evaluate NumPy arrays, and CPU arrays of other libraries, with so many threads.
+
+    As of `scipy.fft.set_workers`, it holds inside the with statement, in this thread or task.
+    Arrays of fewer than 131,072 elements stay with one thread. The default is one.
+
+    Raises ValueError for a number below 1.
+
+    >>> import numpy as np, cupylut
+    >>> x = np.zeros(1_000_000, np.float32)
+    >>> with cupylut.set_workers(2):
+    ...     y = cupylut.gelu(x)
+    """
+    if isinstance(workers, bool) or int(workers) != workers or workers < 1:
+        raise ValueError(f"workers={workers!r}: give a whole number of threads, 1 or more")
+    token = _workers.set(int(workers))
+    try:
+        yield
+    finally:
+        _workers.reset(token)
+
+
+def run(evaluate: Callable[..., None], *arrays: NDArray[Any]) -> None:
+    """evaluate(*arrays) for flat arrays of one size, in parts of whole chunks."""
+    size = arrays[0].size
+    workers = min(_workers.get(), size // CHUNK)
+    if workers <= 1:
+        evaluate(*arrays)
+        return
+    step = -(-size // (workers * CHUNK)) * CHUNK
+    with ThreadPoolExecutor(workers) as pool:
+        for part in [
+            pool.submit(evaluate, *(array[i : i + step] for array in arrays))
+            for i in range(0, size, step)
+        ]:
+            part.result()
