@@ -24,6 +24,7 @@ from .search import search as search
 from .tables import DirectTable as DirectTable
 from .tables import GateTable as GateTable
 from .tables import LinearTable as LinearTable
+from .tables import PolynomialTable as PolynomialTable
 from .tables import Table as Table
 from .tables import load as load
 from .tabulate import tabulate as tabulate

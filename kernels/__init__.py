@@ -8,6 +8,7 @@
 ``linear.cuh``      one lookup in a linear table; its Python half is ``cupylut/tables/linear.py``
 ``direct.cuh``      one lookup by bit pattern, in 16 bits; ``cupylut/tables/direct.py``
 ``gate.cuh``        one lookup of a gate function, in float32; ``cupylut/tables/gate.py``
+``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================
 

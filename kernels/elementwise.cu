@@ -11,6 +11,7 @@
 #include "direct.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
+#include "polynomial.cuh"
 #include "stream.cuh"
 
 using Entry = TABLE::Entry;

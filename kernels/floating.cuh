@@ -41,6 +41,12 @@ __device__ __forceinline__ float multiply_add_saturated(float a, float b, float 
     return r;
 }
 
+__device__ __forceinline__ float add(float a, float b) {
+    float r;
+    asm("add.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
 __device__ __forceinline__ float multiply(float a, float b) {
     float r;
     asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
@@ -88,6 +94,11 @@ __device__ __forceinline__ double add_down(double a, double b) { return __dadd_r
 __device__ __forceinline__ float from_word(unsigned bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ unsigned low_word(float x) { return __float_as_uint(x); }
 __device__ __forceinline__ unsigned low_word(double x) { return __double2loint(x); }
+__device__ __forceinline__ unsigned high_word(double x) { return __double2hiint(x); }
+__device__ __forceinline__ double from_words(unsigned high, unsigned low) {
+    return __hiloint2double(high, low);
+}
+__device__ __forceinline__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
 
 struct Float16 { unsigned short bits; };
 struct BFloat16 { unsigned short bits; };
@@ -117,8 +128,12 @@ __device__ __forceinline__ void narrow(float x, BFloat16& r) {
 #endif  // __CUDACC__
 
 // What the types have in common, whichever compiler it is.
+
+// a·b + c: rounded twice in double, as NumPy does; `fused` is rounded once in either.
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return a * b + c; }
 
+__device__ __forceinline__ float fused(float a, float b, float c) { return multiply_add(a, b, c); }
+__device__ __forceinline__ double add(double a, double b) { return a + b; }
 __device__ __forceinline__ double multiply(double a, double b) { return a * b; }
 
 __device__ __forceinline__ double minimum(double a, double b) { return fmin(a, b); }
@@ -130,6 +145,26 @@ __device__ __forceinline__ double multiply_add_saturated(double a, double b, dou
 
 __device__ __forceinline__ double where_exceeds(double x, double bound, double y) {
     return fabs(x) > bound ? y : x;
+}
+
+__device__ __forceinline__ double bounded_magnitude(double x, double bound) {
+    return fabs(x) < bound ? fabs(x) : bound;
+}
+
+// x > 0, but NaN has a sign too.
+__device__ __forceinline__ bool positive(float x) { return static_cast<int>(low_word(x)) > 0; }
+__device__ __forceinline__ bool positive(double x) { return x > 0; }
+
+// The word with sign, exponent and first fraction bits, and the number that has it and zeros.
+__device__ __forceinline__ unsigned leading_word(float x) { return low_word(x); }
+__device__ __forceinline__ unsigned leading_word(double x) { return high_word(x); }
+template <typename Real>
+__device__ __forceinline__ Real from_leading_word(unsigned word) {
+    if constexpr (sizeof(Real) == sizeof word) {
+        return from_word(word);
+    } else {
+        return from_words(word, 0);
+    }
 }
 
 __device__ __forceinline__ float widen(float x) { return x; }

@@ -5,10 +5,13 @@ import os
 from .direct import DirectTable as DirectTable
 from .gate import GateTable as GateTable
 from .linear import LinearTable as LinearTable
+from .polynomial import PolynomialTable as PolynomialTable
 from .table import Table as Table
 from .table import read
 
-KINDS: dict[str, type[Table]] = {cls.kind: cls for cls in (DirectTable, GateTable, LinearTable)}
+KINDS: dict[str, type[Table]] = {
+    cls.kind: cls for cls in (DirectTable, GateTable, PolynomialTable, LinearTable)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Table:

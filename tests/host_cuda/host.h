@@ -133,7 +133,9 @@ inline float multiply_add_saturated(float a, float b, float c) {
     return minimum(maximum(multiply_add(a, b, c), 0.0f), 1.0f);
 }
 
+inline float add(float a, float b) { return a + b; }
 inline float multiply(float a, float b) { return a * b; }
+inline double fused(double a, double b, double c) { return std::fma(a, b, c); }
 
 // Not std::fmin, which returns NaN for a signalling one.
 inline float bounded_magnitude(float x, float bound) {
@@ -160,6 +162,10 @@ To bits_as(From x) {
 inline float from_word(unsigned bits) { return bits_as<float>(std::uint32_t(bits)); }
 inline unsigned low_word(float x) { return bits_as<std::uint32_t>(x); }
 inline unsigned low_word(double x) { return unsigned(bits_as<std::uint64_t>(x)); }
+inline unsigned high_word(double x) { return unsigned(bits_as<std::uint64_t>(x) >> 32); }
+inline double from_words(unsigned high, unsigned low) {
+    return bits_as<double>(std::uint64_t(high) << 32 | low);
+}
 
 struct Float16 {
     unsigned short bits;

@@ -1,0 +1,469 @@
+"""Find the smallest polynomial table of a function: what `PolynomialTable.build` calls.
+
+For each degree and for each side, layouts are tried from the one with the fewest segments on. In
+each segment P goes through the function at Chebyshev points, which is within a few per cent of the
+best polynomial; its coefficients are rounded to the dtype; then the kernel's steps are taken, with
+their roundings, at points that fill each segment, and compared with the reference. The first layout
+that is good enough is kept, and of the degrees the one that gives the fewest bytes.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
+from itertools import product
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.polynomial.chebyshev import cheb2poly
+
+from ..accuracy import DType, ErrorReport, ulp
+from ..declaration import Float64Array, Function, Tail
+from .polynomial import Layout, PolynomialTable, Side
+
+MAX_BYTES = 48 * 1024  # of shared memory, which every device gives a block
+# Odd ones by itemsize, so that entries of an odd number of words begin in different banks of shared
+# memory; the last need the most room.
+DEGREES = {4: (7, 5, 3), 8: (11, 9, 7)}
+
+# What tables promise and, since the points tried are not all inputs, what they are designed for.
+PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
+
+# Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
+SCALE = 80
+
+_NAN = float("nan")
+_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
+
+Item = TypeVar("Item")
+
+
+class Member(NamedTuple):
+    """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a)."""
+
+    sign: float
+    slope: float
+    intercept: float
+    factor: float
+    cut: float  # from which magnitude on the tail will do
+
+
+@dataclass(frozen=True)
+class Half:
+    """The signs of x that share segments, and q; `tail` is q beyond the cut, None without one."""
+
+    members: tuple[Member, ...]
+    q: Callable[[Float64Array], Float64Array]
+    tail: float | None
+
+    @property
+    def cut(self) -> float:
+        return max(member.cut for member in self.members)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What to fit to what accuracy."""
+
+    f: Function
+    dtype: DType
+    error: float | None
+    product: bool
+    floor: float
+    design: float = DESIGN
+
+    def tolerance(self, exact: Float64Array) -> Float64Array:
+        """One ulp, or the largest error allowed."""
+        if self.error is not None:
+            return np.full_like(exact, self.error)
+        return np.maximum(ulp(exact, self.dtype), self.floor)
+
+    @property
+    def promise(self) -> float:
+        return PROMISE if self.error is None else 1.0
+
+
+class Fitted(NamedTuple):
+    """Segments for a half: coefficients of P·2^k, and the largest error, in tolerances."""
+
+    layout: Layout
+    rows: Float64Array
+    k: int
+    worst: float
+    at: float
+
+
+class Design(NamedTuple):
+    """Segments of one degree for all of a function."""
+
+    halves: tuple[Half, ...]
+    parts: tuple[Fitted, ...]
+
+    @property
+    def rows(self) -> Float64Array:
+        return np.concatenate([part.rows for part in self.parts])
+
+    @property
+    def worst(self) -> float:
+        return max(part.worst for part in self.parts)
+
+    @property
+    def at(self) -> float:
+        return max(self.parts, key=lambda part: part.worst).at
+
+
+def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
+    """The smallest table within the promise, or within `error`; see `PolynomialTable.build`."""
+    with np.errstate(all="ignore"):
+        floor = zero_floor(f, dtype) if error is None else 0.0
+        goal = Goal(f, dtype, error, f.keeps_zero, floor)
+        return assemble(goal, within_promise(goal))
+
+
+def within_promise(goal: Goal) -> Design:
+    """The design to take; ValueError where none is good enough."""
+    f, dtype, error = goal.f, goal.dtype, goal.error
+    # What the tail may be off by: nothing in float32, if the table has room for that.
+    allowed = [0.9 * error] if error else [0.0, 2.0**-26] if dtype.itemsize == 4 else [2.0**-53]
+    aims = [STRICTER] if error or goal.floor else [DESIGN, STRICTER]
+    nearest: Design | None = None
+    for off, aim in product(allowed, aims):
+        design = smallest(replace(goal, design=aim), halves_of(goal, off))
+        if design is not None:
+            design = checked(goal, design)
+            if design.worst <= goal.promise:
+                return design
+            if nearest is None or design.worst < nearest.worst:
+                nearest = design
+    if nearest is None:
+        raise ValueError(f"no polynomial table of {f.name} fits in {MAX_BYTES:,} bytes")
+    bound = f"an error of {error:g}" if error else f"{PROMISE:g} ulp"
+    reached = f"{nearest.worst * error:.3g}" if error else f"{nearest.worst:.3g} ulp"
+    count, columns = nearest.rows.shape
+    raise ValueError(
+        f"no polynomial table of at most {MAX_BYTES:,} bytes is within {bound} of {f.name} in "
+        f"{dtype.name}: the best, {count} segments of degree {columns - 2}, is off by {reached} at "
+        f"{nearest.at:.6g}"
+    )
+
+
+def smallest(goal: Goal, halves: list[Half]) -> Design | None:
+    """The smallest design within the goal, or else the one that comes nearest to it."""
+    best: Design | None = None
+    for degree in progress(DEGREES[goal.dtype.itemsize]):
+        words = MAX_BYTES // goal.dtype.itemsize
+        if best is not None and best.worst <= goal.design:
+            words = best.rows.size - 1
+        parts: list[Fitted] = []
+        for half in halves:
+            room = words // (degree + 2) - sum(part.layout.count for part in parts)
+            part = fit_half(goal, half, degree, room)
+            if part is None:
+                break
+            parts.append(part)
+        else:
+            design = Design(tuple(halves), tuple(parts))
+            if best is None or design.worst <= goal.design or design.worst < best.worst:
+                best = design
+    return best
+
+
+def progress(degrees: Iterable[Item]) -> Iterable[Item]:
+    """The same, with a progress bar past one second where tqdm is installed."""
+    if not find_spec("tqdm"):
+        return degrees
+    from tqdm import tqdm
+
+    bar: Iterable[Item] = tqdm(degrees, "fitting", delay=1, leave=False, disable=None)
+    return bar
+
+
+def fit_half(goal: Goal, half: Half, degree: int, most: int) -> Fitted | None:
+    """The fewest segments of this degree within the goal, or else those that come nearest."""
+    nearest: Fitted | None = None
+    for layout in layouts(goal.dtype, half, most):
+        rows, k = interpolate(goal, half, layout, degree)
+        worst, at = worst_error(goal, half, layout, rows, k)
+        fitted = Fitted(layout, rows, k, worst, at)
+        if worst <= goal.design:
+            return fitted
+        if nearest is None or worst < nearest.worst:
+            nearest = fitted
+    return nearest
+
+
+def worst_error(
+    goal: Goal, half: Half, layout: Layout, rows: Float64Array, k: int, tries: int = 10_000
+) -> tuple[float, float]:
+    """The kernel's largest error in tolerances, and where, at about so many points."""
+    points = max(48, tries // layout.count)
+    starts = layout.starts()
+    ends = np.append(starts[1:], layout.limit)
+    crowding_the_ends = (1 - np.cos(np.pi * np.arange(points) / (points - 1))) / 2
+    inner = starts[:, None] + (ends - starts)[:, None] * crowding_the_ends
+    tiny = starts[1] * np.exp2(np.arange(-120.0, 0.0, 0.5)) if layout.count > 1 else []
+    # The last numbers of a segment round to the next one's in a + offset, half a spacing early.
+    early = starts - np.spacing((starts + layout.offset).astype(goal.dtype)) / 2
+    a = np.concatenate([inner.ravel(), tiny, early, early * (1 + np.finfo(goal.dtype).eps)])
+    a = np.abs(a).astype(goal.dtype).astype(np.float64)
+    a = a[a < layout.limit]
+    # At a jump either value will do, and as near to it as a + offset is rounded.
+    for jump in jumps(goal.f):
+        a = a[np.abs(a - jump) > np.spacing(goal.dtype.type(jump + layout.offset))]
+    worst, at = 0.0, 0.0
+    for member in half.members:
+        x = member.sign * (a if member.sign < 0 else a[a > 0])
+        exact = values(goal.f, x)
+        y = kernel(goal, member, layout, rows, k, np.abs(x))
+        error = np.abs(y - exact) / goal.tolerance(exact)
+        error[y == exact.astype(goal.dtype)] = 0  # infinities too
+        error[np.isnan(error)] = np.inf
+        if error.size and error.max() > worst:
+            worst, at = float(error.max()), float(x[np.argmax(error)])
+    return worst, at
+
+
+def jumps(f: Function) -> list[float]:
+    """The magnitudes other than 0 where f is not continuous, as derivatives may be."""
+    return [
+        abs(kink)
+        for kink in f.kinks
+        if kink and abs(np.diff(f(kink * np.array([1 - 2.0**-20, 1 + 2.0**-20])))[0]) > 2.0**-10
+    ]
+
+
+def checked(goal: Goal, design: Design) -> Design:
+    """The design with its largest error at many more points."""
+    parts = []
+    for half, part in zip(design.halves, design.parts, strict=True):
+        worst, at = worst_error(goal, half, part.layout, part.rows, part.k, 300_000)
+        parts.append(part._replace(worst=worst, at=at))
+    return Design(design.halves, tuple(parts))
+
+
+def assemble(goal: Goal, design: Design) -> PolynomialTable:
+    """The table of a design."""
+    sides: dict[float, Side] = {}
+    ends, tail_error, entry = [], 0.0, 0
+    for half, part in zip(design.halves, design.parts, strict=True):
+        for member in half.members:
+            scale = member.factor * 2.0**-part.k
+            sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
+        entry += part.layout.count
+    for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
+        x = magnitudes(goal.dtype)
+        x = sign * x[x >= sides[sign].layout.limit]
+        exact = values(goal.f, x)
+        gap = np.abs(exact - tail(x)) if tail else np.zeros_like(x)
+        exactly = goal.error is not None or (gap <= nearly(exact, goal.dtype)).all()
+        ends.append(np.inf if exactly else sides[sign].layout.limit)
+        tail_error = tail_error if exactly else max(tail_error, float(gap.max()))
+    table = PolynomialTable(
+        name=goal.f.name,
+        dtype=goal.dtype,
+        product=goal.product,
+        left=sides[-1],
+        right=sides[1],
+        rows=design.rows,
+        domain=(-ends[0], ends[1]),
+        tail_error=tail_error,
+        floor=goal.floor,
+        error=goal.error,
+        worst_ulp=design.worst,
+        report=_UNMEASURED,
+    )
+    return table.measured(goal.f)
+
+
+def magnitudes(dtype: DType) -> Float64Array:
+    """Positive numbers of a dtype, 32 to an octave where it matters, and the largest."""
+    info = np.finfo(dtype)
+    exponents = np.arange(32 * max(info.minexp - info.nmant, -200), 32 * info.maxexp) / 32
+    return np.append(np.exp2(exponents), float(info.max)).astype(dtype).astype(np.float64)
+
+
+def values(f: Function, x: Float64Array) -> Float64Array:
+    """f(x), or a ValueError with name and place where that is not a number."""
+    try:
+        y = f(x)
+    except Exception as error:
+        raise ValueError(
+            f"{f.name} raised {type(error).__name__} ({error}) between {x.min():g} and {x.max():g}:"
+            " give a function of every float64 array"
+        ) from error
+    if np.isnan(y).any():
+        where = x[np.isnan(y)][np.argmin(np.abs(x[np.isnan(y)]))]
+        raise ValueError(f"{f.name}({where:g}) is NaN: give a function of every number")
+    return y
+
+
+def zero_floor(f: Function, dtype: DType) -> float:
+    """The absolute error allowed since f is zero, or nearly, elsewhere than at 0.
+
+    A zero at x ≠ 0 is no number of the dtype, and so f has no relative accuracy there.
+    """
+    a = magnitudes(dtype)
+    near = float(np.abs(values(f, np.linspace(-1, 1, 1025))).max())
+    for x in (a, -a):
+        y = values(f, x)
+        meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (
+            np.abs(y[1:] - y[:-1]) > 2.0**-64 * near
+        )
+        if meets_zero.any():
+            return float(np.finfo(dtype).eps) / 2 * near
+    return 0.0
+
+
+def halves_of(goal: Goal, allowed: float) -> list[Half]:
+    """The parts of f that have segments of their own; the tail may be off by `allowed`."""
+    f, dtype = goal.f, goal.dtype
+
+    def line(sign: float, tail: Tail | None) -> float:
+        """The slope of the line over a."""
+        if tail is None:  # a slope too small to count, which makes infinity infinite
+            end = float(values(f, np.array([sign * np.inf]))[0])
+            tiny = float(np.finfo(dtype).smallest_subnormal)
+            return float(np.copysign(tiny, end)) if np.isinf(end) else -0.0
+        return float(dtype.type(sign * tail.slope)) if tail.slope else -0.0
+
+    def member(sign: float, slope: float, intercept: float, factor: float) -> Member:
+        tail = f.left if sign < 0 else f.right
+        return Member(sign, slope, intercept, factor, cut(goal, sign, tail, allowed))
+
+    left, right = f.left, f.right
+    if f.symmetry == "gate" and left is not None and left.slope == 0 and right is not None:
+        members = member(-1, -0.0, 0, 1), member(1, 1.0, 0, 1)
+        return [Half(members, lambda a: values(f, -a), left.intercept)]
+    if f.symmetry == "odd" and right is not None:
+        slope = line(1, right)
+        members = member(-1, -slope, 0, -1), member(1, slope, 0, 1)
+        return [Half(members, lambda a: values(f, a) - slope * a, right.intercept)]
+    if f.symmetry == "complement" and left is not None and left.slope == 0:
+        members = member(-1, -0.0, 0, 1), member(1, -0.0, 1, -1)
+        return [Half(members, lambda a: values(f, -a), left.intercept)]
+
+    def half(sign: float, tail: Tail | None) -> Half:
+        slope = line(sign, tail)
+
+        def q(a: Float64Array) -> Float64Array:
+            return values(f, sign * a) - slope * a
+
+        return Half((member(sign, slope, 0, 1),), q, None if tail is None else tail.intercept)
+
+    return [half(-1, left), half(1, right)]
+
+
+def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
+    """From which magnitude on the tail is right to half an ulp, or to `allowed`."""
+    x = sign * magnitudes(goal.dtype)
+    if tail is None:
+        return float(abs(x[-1]))
+    exact = values(goal.f, x)
+    if np.isinf(exact).any():
+        raise ValueError(f"{goal.f.name}({x[np.isinf(exact)][0]:g}) is not finite")
+    far = ~(np.abs(exact - tail(x)) <= np.maximum(nearly(exact, goal.dtype), allowed))
+    if far[-1]:
+        side = "left" if sign < 0 else "right"
+        raise ValueError(
+            f"{goal.f.name}({x[-1]:g}) = {exact[-1]:.6g}, but the {side} tail, {tail}, gives "
+            f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
+        )
+    return float(abs(x[np.flatnonzero(far)[-1] + 1])) if far.any() else float(abs(x[0]))
+
+
+def nearly(exact: Float64Array, dtype: DType) -> Float64Array:
+    """Half an ulp, and what the reference may be off by."""
+    return ulp(exact, dtype) / 2 + 2 * ulp(exact, np.float64)
+
+
+def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
+    """All layouts of at most so many segments for a half, those with few first."""
+    info = np.finfo(dtype)
+    found = []
+    highest = min(max(int(np.ceil(np.log2(half.cut))), -10), 9)
+    for exponent in range(-10, highest + 1):
+        for bits in range(11):
+            layout = Layout(dtype, 2.0**exponent, bits, half.cut)
+            if layout.count > most:
+                break
+            if half.tail is not None:  # the tail begins with a segment
+                starts = layout.starts(extra=1)
+                limit = starts[-2] if starts[-2] >= half.cut else starts[-1]
+                if not limit <= info.max:
+                    continue
+                layout = replace(layout, limit=float(limit))
+            if layout.count <= most:
+                found.append(layout)
+    return sorted(found, key=lambda layout: layout.count)
+
+
+@cache
+def chebyshev(degree: int) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Chebyshev points t in (−1, 1), and matrices: values there to coefficients to powers of t."""
+    k = np.arange(degree + 1)
+    angles = (k + 0.5) * (np.pi / (degree + 1))
+    to_coefficients = np.cos(np.outer(angles, k)) * (2 / (degree + 1))
+    to_coefficients[:, 0] /= 2
+    to_powers = np.array([np.pad(cheb2poly(row[: i + 1]), (0, degree - i))
+                          for i, row in enumerate(np.eye(degree + 1))])  # fmt: skip
+    return np.cos(angles), to_coefficients, to_powers
+
+
+def shifted(powers: Float64Array, by: Float64Array) -> Float64Array:
+    """The coefficients of p(t + by) from those of p(t), for a column of shifts."""
+    result = powers.copy()
+    for i in range(powers.shape[1] - 1):
+        for j in range(powers.shape[1] - 2, i - 1, -1):
+            result[:, j] += by * result[:, j + 1]
+    return result
+
+
+def interpolate(goal: Goal, half: Half, layout: Layout, degree: int) -> tuple[Float64Array, int]:
+    """The coefficients of every segment, c0, rest, c1, …, of P·2^k, and k."""
+    info = np.finfo(goal.dtype)
+    starts, origins = layout.starts(), layout.points(layout.origin)
+    ends = np.append(starts[1:], layout.limit)
+    curved = slice(None, None if half.tail is None else -1)
+    middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
+    points, to_coefficients, to_powers = chebyshev(degree)
+    a = middle[:, None] + radius[:, None] * points
+    q = half.q(a)
+    p = q / a if goal.product else q
+    largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(half.tail or 0))
+    k = int(np.clip(info.maxexp - 8 - np.frexp(largest)[1], 0, SCALE))
+    powers = (p * 2.0**k) @ to_coefficients @ to_powers
+    powers = shifted(powers, (origins[curved] - middle) / radius)
+    powers[np.abs(powers) < 2.0**-45 * np.abs(powers).max(axis=1, keepdims=True)] = 0  # noise
+    rows = np.zeros((layout.count, degree + 2))
+    c0 = powers[:, 0].astype(goal.dtype)
+    rows[curved, 0] = c0
+    rows[curved, 1] = powers[:, 0] - c0
+    rows[curved, 2:] = powers[:, 1:] / radius[:, None] ** np.arange(1, degree + 1)
+    if half.tail is not None:
+        tail = half.tail * 2.0**k / (layout.limit if goal.product else 1)
+        c0 = np.asarray(tail, goal.dtype)
+        rows[-1, :2] = c0, tail - c0
+        if tail == 0 and np.signbit(tail):  # which a 0 would lose in sums; the result rounds to −0
+            rows[-1, 0] = -float(info.tiny)
+    return rows.astype(goal.dtype).astype(np.float64), k
+
+
+def kernel(
+    goal: Goal, member: Member, layout: Layout, rows: Float64Array, k: int, a: Float64Array
+) -> Float64Array:
+    """What the kernel computes at sign·a, with its roundings."""
+
+    def rounded(y: Float64Array) -> Float64Array:
+        return y.astype(goal.dtype).astype(np.float64)
+
+    a = np.minimum(a, layout.limit)
+    index = layout.number(a) - layout.first
+    row = rows[index].T
+    d = rounded(a - layout.points(layout.origin)[index])
+    r = row[-1]
+    for c in row[-2:1:-1]:
+        r = rounded(d * r + c)
+    r = rounded(d * r + row[1])
+    z = rounded(a * row[0] + rounded(a * r)) if goal.product else rounded(row[0] + r)
+    beside = rounded(z * (member.factor * 2.0**-k) + member.intercept)
+    return rounded(member.slope * a + beside)

@@ -1,0 +1,351 @@
+"""Polynomials on segments, for any function: within 2 ulp of it in float32 and float64.
+
+Derivation. Either sign of x has its own table over a = |x|, a `Side`:
+
+    f(x) = intercept + slope·a + scale·m·P(a),   m = a if f(0) = 0, else 1
+
+The line is what f approaches on that side, so that P only has to describe the rest, and exactly
+nothing of it is left at infinity. m = a keeps relative accuracy around a zero at x = 0. `scale`, a
+power of two with a sign, keeps the coefficients normal numbers where results are subnormal. Where
+f is symmetric the two sides share their entries, with q for the function on the left:
+
+    gate        f(x) = q(a) for x < 0, a + q(a) for x ≥ 0
+    odd         f(x) = −q(a),          q(a), here q is the function on the right
+    complement  f(x) = q(a),           1 − q(a)
+
+P is a polynomial on each segment of a. The segments are those of a floating-point format: with
+u = a + offset, the number of the segment is the leading bits of u. As long as offset exceeds a they
+are of one width, as exponential tails need it; far above the offset there are equally many in each
+octave, as algebraic tails need it, up to the largest number. Shifted back, the number is the start
+of the segment in u. With d = a − (start − origin), the distance to the middle of the segment, or to
+its start where they are not of one width, and with `rest` for what c0 lost when it was rounded,
+
+    r = rest + d·(c1 + d·(c2 + …))     small beside c0
+    m·P = m·c0 + m·r                   one fused multiply-add
+    f = slope·a + (intercept + scale·m·P)
+
+The last segment begins at `limit` and holds the tail: a stays there. The roundings of r
+hardly count since r is small, and that of m·P in full only where the line adds nothing to it.
+
+`fit_polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half. The
+NumPy half below computes P in float64 without fused operations, and so may differ from the kernel
+in the last bit; both keep the promise.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
+from ..declaration import Float64Array, Function
+from .linear import CHUNK
+from .table import Table
+
+_REALS = tuple(np.dtype(t) for t in (np.float32, np.float64))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The segments of a in [0, limit]: 2^bits of them to an octave of a + offset.
+
+    They are told apart by the leading bits of a + offset. The last one begins at `limit`, unless
+    that is the largest number.
+    """
+
+    dtype: DType
+    offset: float
+    bits: int
+    limit: float
+
+    @property
+    def dropped(self) -> int:
+        """How many bits of a + offset do not tell segments apart."""
+        return (23 if self.dtype.itemsize == 4 else 52) - self.bits
+
+    @property
+    def shift(self) -> int:
+        """The same, of the leading 32 bits."""
+        return self.dropped - 8 * self.dtype.itemsize + 32
+
+    def number(self, a: ArrayLike) -> NDArray[np.int64]:
+        """The leading bits of a + offset."""
+        real = self.dtype.type
+        u = np.minimum(np.asarray(a, real), real(self.limit)) + real(self.offset)
+        bits = u.view(f"i{self.dtype.itemsize}").astype(np.int64)
+        return np.asarray(bits >> self.dropped)
+
+    @cached_property
+    def first(self) -> int:
+        """The number of the segment that begins at 0."""
+        return int(self.number(0.0))
+
+    @cached_property
+    def count(self) -> int:
+        """How many segments there are."""
+        return int(self.number(self.limit)) - self.first + 1
+
+    @property
+    def origin(self) -> float:
+        """What the start of a segment in a + offset is off the point where its d is 0.
+
+        That is the middle of the segment where all are of one width, which halves d and so the
+        roundings that it takes part in; elsewhere it is the start.
+        """
+        step = float(np.ldexp(self.offset, -self.bits))
+        return self.offset - step / 2 if self.limit <= self.offset else self.offset
+
+    def points(self, origin: float, extra: int = 0) -> Float64Array:
+        """What of a belongs to the start of each segment, and of as many `extra` ones."""
+        bits = (self.first + np.arange(self.count + extra)) << self.dropped
+        u = bits.astype(f"i{self.dtype.itemsize}").view(self.dtype)
+        return np.asarray(u - self.dtype.type(origin), np.float64)
+
+    def starts(self, extra: int = 0) -> Float64Array:
+        """Where each segment begins, with the kernel's rounding."""
+        return self.points(self.offset, extra)
+
+
+@dataclass(frozen=True)
+class Side:
+    """How f comes from P for one sign of x; `entry` is the place of the first segment."""
+
+    layout: Layout
+    scale: float
+    slope: float
+    intercept: float
+    entry: int
+
+    @property
+    def reach(self) -> float:
+        """Where a ends in the line: nowhere, but 0·∞ is NaN."""
+        return self.layout.limit if self.slope == 0 else np.inf
+
+    @property
+    def first(self) -> int:
+        """The number of the segment at 0, less the place of its entry."""
+        return self.layout.first - self.entry
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PolynomialTable(Table):
+    """Polynomials of one degree, at most 2 ulp from the function on `domain`; see `tabulate`.
+
+    The promise: |table(x) − f(x)| ≤ max(2 ulp of f(x), `floor`) for x in `domain`, and
+    ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f has a zero
+    elsewhere than at 0. `worst_ulp` is the largest error of the kernel that was met, in ulp, or in
+    floors where these are larger. If the table was made for an `error`, that is the promise, for
+    every x, and the unit of `worst_ulp`.
+
+    `rows` are the segments: c0, rest, c1, c2, … of P/scale, numbers of the dtype in float64.
+    """
+
+    kind: ClassVar[str] = "polynomial"
+
+    name: str
+    dtype: DType
+    product: bool
+    left: Side
+    right: Side
+    rows: Float64Array
+    domain: tuple[float, float]
+    tail_error: float
+    floor: float
+    error: float | None
+    worst_ulp: float
+    report: ErrorReport
+
+    def __post_init__(self) -> None:
+        self.rows.flags.writeable = False
+
+    @classmethod
+    def build(cls, function: Function, dtype: DType, error: float | None = None) -> Self:
+        """The smallest table that keeps the promise, or that is nowhere off by more than `error`.
+
+        Raises ValueError where none of 48 KB or less does, saying how near the best came; and
+        where f is not a number, or does not approach its tail.
+        """
+        from .fit_polynomial import fit  # which needs this class
+
+        if dtype not in _REALS:
+            raise ValueError(f"polynomial tables are for float32 and float64, not {dtype.name}")
+        if error is not None and not error > 0:
+            raise ValueError(f"error={error!r}: give a positive number")
+        table = fit(function, dtype, error)
+        assert isinstance(table, cls)
+        return table
+
+    @property
+    def degree(self) -> int:
+        """The degree of the polynomials."""
+        return int(self.rows.shape[1]) - 2
+
+    def __repr__(self) -> str:
+        promise = f"at most {self.worst_ulp:.2f} ulp"
+        if self.error is not None:
+            promise = f"error at most {self.error:g}"
+        return (
+            f"PolynomialTable({self.name}, {self.dtype.name}, {len(self.rows)} segments of degree "
+            f"{self.degree}, {promise})"
+        )
+
+    def __reduce__(self) -> Any:
+        return type(self), tuple(
+            getattr(self, name) for name in self.__annotations__ if name != "kind"
+        )
+
+    @property
+    def struct(self) -> str:
+        """PolynomialTable<float or double, degree, product>."""
+        real = "float" if self.dtype.itemsize == 4 else "double"
+        return f"PolynomialTable<{real}, {self.degree}, {str(self.product).lower()}>"
+
+    @cached_property
+    def entries(self) -> NDArray[Any]:
+        """struct Segment of `kernels/polynomial.cuh`: c0, c1, …, rest."""
+        order = [0, *range(2, self.degree + 2), 1]
+        entries = self.rows[:, order].astype(self.dtype)
+        entries.flags.writeable = False
+        return entries
+
+    @cached_property
+    def parameters(self) -> NDArray[Any]:
+        """struct PolynomialTable of `kernels/polynomial.cuh`."""
+        real = self.dtype.type
+        numbers = ("limit", "offset", "origin", "scale", "slope", "intercept", "reach")
+        words = ("shift", "first")
+        side = np.dtype([*((n, real) for n in numbers), *((n, np.uint32) for n in words)])
+        p = np.zeros(1, np.dtype([("left", side), ("right", side), ("keep", real)], align=True))
+        for name, s in (("left", self.left), ("right", self.right)):
+            p[name]["limit"], p[name]["offset"] = s.layout.limit, s.layout.offset
+            p[name]["origin"] = s.layout.origin
+            p[name]["scale"], p[name]["reach"] = s.scale, s.reach
+            p[name]["slope"], p[name]["intercept"] = s.slope, s.intercept
+            p[name]["shift"] = s.layout.shift
+            p[name]["first"] = s.first % 2**32
+        p["keep"] = 0 if self.product else -1
+        return p
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.complex128]:
+        """The rows in pairs, shape (pairs, count): a complex number costs one gather."""
+        rows = np.pad(self.rows, ((0, 0), (0, self.rows.shape[1] % 2)))
+        return np.ascontiguousarray(rows.view(np.complex128).T)
+
+    def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """Write the table's values at x into out; both 1-D, of the table's dtype."""
+        evaluator = _Evaluator(self, self._pairs, min(x.size, CHUNK))
+        with np.errstate(all="ignore"):
+            for i in range(0, x.size, CHUNK):
+                evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
+
+    def measured(self, function: Function) -> Self:
+        """The table itself, now with its report."""
+        lo, hi = -min(self.left.layout.limit, 1024), min(self.right.layout.limit, 1024)
+        x, even = probe_points(self.dtype, lo, hi, len(self.rows))
+        x = x[(x >= self.domain[0]) & (x <= self.domain[1])]
+        y = np.empty_like(x)
+        self.evaluate(x, y)
+        object.__setattr__(self, "report", error_report(x, y, function(x), even))
+        return self
+
+    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+        names = ("name", "product", "domain", "tail_error", "floor", "error", "worst_ulp")
+        fields = {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
+        for name, side in (("left", self.left), ("right", self.right)):
+            layout = side.layout
+            numbers = layout.offset, layout.bits, layout.limit
+            fields[name] = [*numbers, side.scale, side.slope, side.intercept, side.entry]
+        return fields, self.rows
+
+    @classmethod
+    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+        dtype = as_dtype(fields["dtype"])
+
+        def side(numbers: list[Any]) -> Side:
+            found = Side(Layout(dtype, *numbers[:3]), *numbers[3:])
+            if not 0 <= found.entry <= len(values) - found.layout.count:
+                raise ValueError(f"{found.layout.count} segments expected")
+            return found
+
+        lo, hi = fields["domain"]
+        return cls(
+            name=str(fields["name"]),
+            dtype=dtype,
+            product=bool(fields["product"]),
+            left=side(fields["left"]),
+            right=side(fields["right"]),
+            rows=values,
+            domain=(float(lo), float(hi)),
+            tail_error=float(fields["tail_error"]),
+            floor=float(fields["floor"]),
+            error=fields["error"],
+            worst_ulp=float(fields["worst_ulp"]),
+            report=ErrorReport(**fields["report"]),
+        )
+
+
+class _Evaluator:
+    """The steps of the derivation above on one chunk, without a branch; P in float64."""
+
+    def __init__(self, table: PolynomialTable, pairs: NDArray[Any], chunk: int) -> None:
+        self.table, self.pairs = table, pairs
+        real = table.dtype
+        self.index = np.empty(chunk, np.intp)
+        self.pair = np.empty(chunk, np.complex128)
+        self.a, self.u = np.empty((2, chunk), real)
+        self.number = np.empty(chunk, f"i{real.itemsize}")
+        self.d, self.sum = np.empty((2, chunk))
+
+    def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """out = table(x) for a chunk; x and out may be the same memory."""
+        n, table, real = x.size, self.table, self.table.dtype.type
+        index, pair, number = self.index[:n], self.pair[:n], self.number[:n]
+        a, u, d, total = self.a[:n], self.u[:n], self.d[:n], self.sum[:n]
+        positive = x > 0
+
+        def pick(of: Callable[[Side], float], kind: type[Any] = real) -> Any:
+            """A number of the side that each x is on; one for all where they agree."""
+            left, right = kind(of(table.left)), kind(of(table.right))
+            return left if left == right else np.where(positive, right, left)
+
+        np.abs(x, out=a)
+        kept = np.flatnonzero(~(a > (0 if table.product else -1)))
+        special = x[kept]
+        np.fmin(a, pick(lambda side: side.reach), out=u)
+        line = pick(lambda side: side.slope) * u  # of a few kinds: 0, a or a multiple
+
+        np.fmin(a, pick(lambda side: side.layout.limit), out=a)  # NaN too becomes the limit
+        np.add(a, pick(lambda side: side.layout.offset), out=u)
+        dropped = pick(lambda side: side.layout.dropped, number.dtype.type)
+        np.right_shift(u.view(number.dtype), dropped, out=number)
+        index[...] = number
+        index -= pick(lambda side: side.first, np.intp)
+        np.left_shift(number, dropped, out=number)
+        np.subtract(number.view(real), pick(lambda side: side.layout.origin), out=u)
+        np.subtract(a, u, out=d)
+
+        # "wrap" is only the fastest mode: every index is in range.
+        for i in range(len(self.pairs) - 1, 0, -1):
+            np.take(self.pairs[i], index, out=pair, mode="wrap")
+            if i == len(self.pairs) - 1:
+                total[...] = pair.imag
+            else:
+                total *= d
+                total += pair.imag
+            total *= d
+            total += pair.real
+        np.take(self.pairs[0], index, out=pair, mode="wrap")
+        total *= d
+        total += pair.imag
+        total += pair.real
+        if table.product:
+            total *= a
+        total *= pick(lambda side: side.scale, np.float64)
+        total += pick(lambda side: side.intercept)
+        total += line
+        out[...] = total
+        out[kept] = special

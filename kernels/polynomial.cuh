@@ -1,0 +1,56 @@
+// One lookup in a polynomial table: the device half of cupylut/tables/polynomial.py, which derives
+// it. The segments were fitted for this sequence of operations.
+#pragma once
+
+#include "floating.cuh"
+
+// P(d) = (first coefficient + rest) + c[1]·d + … of one segment; rest is what rounding cost c[0].
+template <typename Real, int degree>
+struct alignas((degree + 2) * sizeof(Real) % 16 == 0  ? 16
+               : (degree + 2) * sizeof(Real) % 8 == 0 ? 8
+                                                      : 4) Segment {
+    Real c[degree + 1];
+    Real rest;
+};
+
+// What holds for x ≤ 0, or for x > 0; a = |x|.
+template <typename Real>
+struct Side {
+    Real limit;             // f is its tail from there on
+    Real offset;            // a + offset has 2^(mantissa bits − shift) segments to an octave
+    Real origin;            // offset, or half a segment less: so d is 0 in the middle
+    Real scale;             // of P
+    Real slope, intercept;  // of the line that is added
+    Real reach;             // keeps ∞ out of the line where slope is 0, since 0·∞ is NaN
+    unsigned shift;
+    unsigned first;         // the number of the segment at a = 0, less the index of its entry
+};
+
+// What the lookup needs beside the segments; passed by value.
+// Precondition: for every a ≤ limit of a side the index below is that of an entry.
+template <typename Real_, int degree, bool product>
+struct PolynomialTable {
+    using Real = Real_;
+    using Entry = Segment<Real, degree>;
+
+    Side<Real> left, right;
+    Real keep;  // f(x) = x where |x| ≤ keep: 0, or −1 for nowhere
+
+    __device__ __forceinline__ Real operator()(Real x, const Entry* entries) const {
+        const Side<Real> side = positive(x) ? right : left;
+        const Real a = bounded_magnitude(x, side.limit);
+        const unsigned number = leading_word(add(a, side.offset)) >> side.shift;
+        const Real start = from_leading_word<Real>(number << side.shift);
+        const Real d = add(a, fused(start, Real(-1), side.origin));
+
+        const Entry& p = entries[number - side.first];
+        Real r = p.c[degree];
+#pragma unroll
+        for (int i = degree - 1; i > 0; --i) r = fused(d, r, p.c[i]);
+        r = fused(d, r, p.rest);
+        const Real z = product ? fused(a, p.c[0], multiply(a, r)) : add(p.c[0], r);
+        const Real beside = fused(z, side.scale, side.intercept);
+        const Real y = fused(side.slope, bounded_magnitude(x, side.reach), beside);
+        return where_exceeds(x, keep, y);
+    }
+};

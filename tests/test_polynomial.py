@@ -1,0 +1,308 @@
+"""tables/polynomial.py and kernels/polynomial.cuh: within 2 ulp of any function, on every float32.
+
+The kernel runs on the CPU, and it and the NumPy half are compared with float64 references.
+"""
+
+import pickle
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import host_cuda
+import numpy as np
+import pytest
+from cubin import ARCHITECTURES, compile_kernel, resources
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from test_elementwise import mutated
+from test_linear import assert_same_bits, evaluate
+
+from cupylut import FUNCTIONS, PolynomialTable, device
+from cupylut.accuracy import ulp
+from cupylut.declaration import IDENTITY, ZERO, Function, Tail
+from cupylut.tables.linear import CHUNK
+from cupylut.tables.polynomial import Layout
+
+FLOAT32 = np.dtype(np.float32)
+STRIDE = 40_009  # prime, so that all low bits of the patterns occur
+
+DERIVATIVES = {
+    f.name: f for name in ("silu", "mish", "hardswish") if (f := FUNCTIONS[name].derivative)
+}
+OWN = {
+    f.name: f
+    for f in (
+        Function("softsign", "", lambda x: x / (1 + abs(x)), Tail(0.0, -1.0), Tail(0.0, 1.0)),
+        Function("square", "", lambda x: x * x, None, None),
+        Function("relu", "", lambda x: np.maximum(x, 0), ZERO, IDENTITY),
+        Function("swish with a jump", "", lambda x: np.where(x > 0, 1 + x, expit(x)), ZERO,
+                 Tail(1.0, 1.0)),
+    )
+}  # fmt: skip
+ALL = {**FUNCTIONS, **DERIVATIVES, **OWN}
+
+every_function = pytest.mark.parametrize("name", ALL)
+
+
+@cache
+def table_for(name: str) -> PolynomialTable:
+    return PolynomialTable.build(ALL[name], FLOAT32)
+
+
+def inputs(table: PolynomialTable) -> np.ndarray:
+    """Every STRIDE-th float32, those around the boundaries of segments, and the rarest."""
+    boundaries = [side.layout.starts()[1:] for side in (table.left, table.right)]
+    around = np.concatenate(boundaries).astype(np.float32).view(np.int32)[:, None]
+    around = around + np.array([-3, -2, -1, 0, 1, 2])
+    rare = [*range(1, 50), *range(0x7F7FFFD0, 0x7F800000), *range(0x7FFFF0, 0x800010)]
+    bits = np.concatenate([np.arange(1, 0x7F800000, STRIDE), around.ravel(), rare])
+    a = bits[(bits > 0) & (bits < 0x7F800000)].astype(np.int32).view(np.float32)
+    return np.concatenate([a, -a])
+
+
+def errors(table: PolynomialTable, f: Function, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """In ulp, or in floors where these are larger; 0 where both are infinite."""
+    exact = f(x)
+    error = np.abs(y.astype(np.float64) - exact) / np.maximum(ulp(exact, x.dtype), table.floor)
+    with np.errstate(over="ignore"):
+        error[y == exact.astype(x.dtype)] = 0
+    return error
+
+
+def off_jumps(table: PolynomialTable, x: np.ndarray) -> np.ndarray:
+    """x without what is within a rounding of the jumps of hardswish's derivative."""
+    return x[np.abs(np.abs(x) - 3) > 1e-6] if table.name == "hardswish_derivative" else x
+
+
+@every_function
+def test_both_halves_keep_the_promise(name: str, compiler: str) -> None:
+    table = table_for(name)
+    x = off_jumps(table, inputs(table))
+    assert table.domain == (-np.inf, np.inf)
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        worst = errors(table, ALL[name], x, y).max()
+        assert worst <= 2
+        assert worst <= table.worst_ulp + 0.25  # which was not met at these very inputs
+    assert (table.floor > 0) == (name in ("hardswish", *DERIVATIVES))
+    assert table.report.max_ulp <= 2 or table.floor > 0
+
+
+@pytest.mark.parametrize("name", [name for name in DERIVATIVES if name != "hardswish_derivative"])
+def test_derivatives_are_within_1e_7(name: str, compiler: str) -> None:
+    table = table_for(name)
+    x = inputs(table)
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert np.abs(y.astype(np.float64) - ALL[name](x)).max() <= 1e-7
+
+
+@every_function
+def test_special_values(name: str, compiler: str) -> None:
+    table, f = table_for(name), ALL[name]
+    x = np.array([0.0, -0.0, np.inf, -np.inf, 1e-45, -1e-45], np.float32)
+    nan = np.array([0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFFFFFFF], np.uint32).view(np.float32)
+    expected = f(x).astype(np.float32)
+    if f.keeps_zero:
+        expected[:2] = x[:2]
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert_same_bits(y[2:4], expected[2:4])
+        finite = np.isfinite(x)
+        assert errors(table, f, x[finite], y[finite]).max() <= 2
+        if f.keeps_zero:
+            assert_same_bits(y[:2], expected[:2])
+    for y in (host_cuda.Program().elementwise(table, nan), evaluate(table, nan)):
+        assert np.isnan(y).all()
+
+
+def test_values_at_a_jump() -> None:
+    """0 belongs to the left, as where(x > 0, …) in a reference has it."""
+    table = table_for("swish with a jump")
+    y = evaluate(table, np.float32([-1e-45, -0.0, 0.0, 1e-45]))
+    np.testing.assert_array_equal(y, np.float32([0.5, 0.5, 0.5, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("fused(d, r, p.rest)", "multiply(d, r)"),
+        ("fused(d, r, p.c[i])", "fused(d, r, p.c[i + 1])"),
+        ("positive(x) ? right : left", "positive(x) ? left : right"),
+        ("add(a, fused(start, Real(-1), side.origin))", "add(a, negated(start))"),
+        ("number - side.first", "number - side.first - 1"),
+        ("bounded_magnitude(x, side.limit)", "bounded_magnitude(x, side.limit / 2)"),
+        ("bounded_magnitude(x, side.reach)", "bounded_magnitude(x, side.limit)"),
+        ("fused(a, p.c[0], multiply(a, r))", "multiply(a, add(p.c[0], r))"),
+        ("where_exceeds(x, keep, y)", "y"),
+    ],
+)
+def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:
+    changed = mutated(tmp_path, "polynomial.cuh", old, new.replace("negated(start)", "-start"))
+    table = table_for("mish")
+    x = np.concatenate([inputs(table), np.float32([0.0, -0.0, np.inf, -np.inf, np.nan])])
+    y = host_cuda.Program().elementwise(table, x)
+    try:
+        other = host_cuda.Program(kernels=changed).elementwise(table, x)
+    except host_cuda.HostError:  # it read where there is no entry
+        return
+    finite = np.isfinite(x)
+    special = other[~finite].view(np.uint32) != y[~finite].view(np.uint32)
+    before, after = (errors(table, ALL["mish"], x[finite], z[finite]).max() for z in (y, other))
+    assert special.any() or not after <= before + 0.1
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+def test_a_mutated_coefficient_is_noticed(column: int) -> None:
+    table = table_for("softplus")
+    x = inputs(table)
+    for row in (0, 40, 150):
+        rows = table.rows.copy()
+        rows[row, column] += np.abs(rows[row, 0]) * 2.0**-20
+        assert errors(table, ALL["softplus"], x, evaluate(replace(table, rows=rows), x)).max() > 2
+
+
+@every_function
+def test_small_enough_for_shared_memory(name: str) -> None:
+    table = table_for(name)
+    assert table.entries.nbytes == len(table.rows) * (table.degree + 2) * 4
+    assert table.entries.nbytes <= (13 if name in FUNCTIONS else 48) * 1024
+    ends = {side.entry + side.layout.count for side in (table.left, table.right)}
+    assert max(ends) == len(table.rows)
+    if ALL[name].symmetry != "none":
+        assert table.left.entry == table.right.entry == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    exponent=st.integers(-10, 9),
+    bits=st.integers(0, 10),
+    cut=st.floats(2.0**-10, 1e6, width=32),
+    share=st.floats(0, 1),
+)
+def test_segments_are_where_their_numbers_say(
+    exponent: int, bits: int, cut: float, share: float
+) -> None:
+    layout = Layout(FLOAT32, 2.0**exponent, bits, cut)
+    starts = layout.starts(extra=1)
+    assert starts[0] == 0
+    assert (np.diff(starts) > 0).all()
+    a = np.float32(share * cut)
+    place = int(layout.number(a)) - layout.first
+    spacing = np.spacing(a + np.float32(layout.offset))
+    assert 0 <= place < layout.count
+    assert starts[place] - spacing <= a <= starts[place + 1]
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    steepness=st.floats(0.1, 10, allow_subnormal=False),
+    shift=st.floats(-2, 2, allow_subnormal=False),
+    scale=st.floats(1e-3, 1e3, allow_subnormal=False),
+)
+def test_functions_of_the_user(steepness: float, shift: float, scale: float) -> None:
+    def own(x: np.ndarray) -> np.ndarray:
+        return scale * expit(steepness * x + shift)
+
+    f = Function("own", "", own, ZERO, Tail(0.0, scale))
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    assert errors(table, f, x, evaluate(table, x)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "left", "right", "message"),
+    [
+        (lambda x: np.where(x == 0, np.nan, x), Tail(1.0, 0.0), IDENTITY, r"own\(0\) is NaN"),
+        (np.log, ZERO, IDENTITY, r"own\(-.*\) is NaN"),
+        (np.exp, ZERO, IDENTITY, r"own\(.*\) is not finite"),
+        (np.tanh, ZERO, Tail(0.0, 1.0), r"own\(-3.40282e\+38\) = -1, but the left"),
+        (lambda x: 1 / (x - 1) ** 2, ZERO, ZERO, r"own\(1\) is not finite"),
+        (lambda x: 1 // 0 * x, ZERO, ZERO, r"own raised ZeroDivisionError"),
+        (lambda x: np.sign(x - 0.3), Tail(0.0, -1.0), Tail(0.0, 1.0), r"is off by .* at 0\.3"),
+    ],
+)
+def test_bad_functions(reference, left: Tail, right: Tail, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PolynomialTable.build(Function("own", "", reference, left, right), FLOAT32)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="float32 and float64, not float16"):
+        PolynomialTable.build(FUNCTIONS["tanh"], np.dtype(np.float16))
+    with pytest.raises(ValueError, match="positive"):
+        PolynomialTable.build(FUNCTIONS["tanh"], FLOAT32, error=-1.0)
+
+
+@pytest.mark.parametrize("error", [1e-2, 1e-4, 2e-6])
+def test_the_smallest_table_for_an_error(error: float) -> None:
+    f = FUNCTIONS["gelu"]
+    table = PolynomialTable.build(f, FLOAT32, error)
+    x = inputs(table)
+    assert np.abs(evaluate(table, x).astype(np.float64) - f(x)).max() <= error
+    assert table.report.max_abs <= error
+    assert table.entries.nbytes < 400
+
+
+def test_an_error_out_of_reach() -> None:
+    with pytest.raises(ValueError, match=r"within an error of 1e-09 of gelu in float32: the best"):
+        PolynomialTable.build(FUNCTIONS["gelu"], FLOAT32, 1e-9)
+
+
+def test_pickle_chunks_and_in_place() -> None:
+    table = pickle.loads(pickle.dumps(table_for("mish")))
+    x = np.resize(inputs(table), 2 * CHUNK + 77)
+    whole = evaluate(table, x)
+    for part in (slice(0, 1), slice(5, 1000), slice(CHUNK - 1, None), slice(7, 7)):
+        assert_same_bits(evaluate(table, x[part]), whole[part])
+    table.evaluate(x, x)
+    assert_same_bits(x, whole)
+
+
+def test_state_round_trip() -> None:
+    table = table_for("mish")
+    fields, values = table._state()
+    again = PolynomialTable._restore(fields | {"report": vars(table.report)}, values)
+    assert (again.rows == table.rows).all()
+    assert replace(again, rows=table.rows).__reduce__() == table.__reduce__()
+    with pytest.raises(ValueError, match="segments"):
+        PolynomialTable._restore(fields, values[1:])
+
+
+def test_immutable() -> None:
+    table = table_for("tanh")
+    for array in (table.rows, table.entries):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("name", ["mish", "softplus"])
+def test_compiles_without_spills(name: str, architecture: int, tmp_path: Path) -> None:
+    defines = tuple(device.elementwise_defines(table_for(name)).items())
+    cubin = compile_kernel("elementwise.cu", defines, architecture)
+    for usage in resources(cubin, tmp_path).values():
+        assert usage["LOCAL"] == usage["STACK"] == 0
+        assert usage["REG"] <= 64
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["mish", "softplus", "tanh", "hardswish", "elu"])
+def test_kernel_keeps_the_promise_on_every_input(name: str, compiler: str) -> None:
+    table = table_for(name)
+    worst = 0.0
+    for first in range(0, 0x7F800000, 1 << 22):
+        bits = np.arange(first, min(first + (1 << 22), 0x7F800000), dtype=np.uint32)
+        for x in (bits.view(np.float32), -bits.view(np.float32)):
+            y = host_cuda.Program().elementwise(table, x, grid=1, block=2)
+            worst = max(worst, float(errors(table, ALL[name], x, y).max()))
+    assert worst <= 2
+
+
+@pytest.mark.gpu
+@every_function
+def test_device_computes_the_bits_of_the_kernel_on_the_cpu(name: str, compiler: str) -> None:
+    import cupy  # noqa: TID251
+
+    table = table_for(name)
+    x = inputs(table)
+    y = cupy.asnumpy(table(cupy.asarray(x)))
+    assert_same_bits(y, host_cuda.Program().elementwise(table, x))
