@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly
 
-from ..accuracy import DType, ErrorReport, ulp
+from ..accuracy import UNMEASURED, DType, ulp
 from ..declaration import Float64Array, Function, Tail
 from .polynomial import Layout, PolynomialTable, Side
 
@@ -31,9 +31,6 @@ PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 
 # Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
 SCALE = 80
-
-_NAN = float("nan")
-_UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, points=0)
 
 Item = TypeVar("Item")
 
@@ -270,7 +267,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         floor=goal.floor,
         error=goal.error,
         worst_ulp=design.worst,
-        report=_UNMEASURED,
+        report=UNMEASURED,
     )
     return table.measured(goal.f)
 

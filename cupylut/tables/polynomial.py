@@ -249,7 +249,7 @@ class PolynomialTable(Table):
         x = x[(x >= self.domain[0]) & (x <= self.domain[1])]
         y = np.empty_like(x)
         self.evaluate(x, y)
-        object.__setattr__(self, "report", error_report(x, y, function(x), even))
+        object.__setattr__(self, "report", error_report(function, x, y, even))
         return self
 
     def _state(self) -> tuple[dict[str, Any], Float64Array]:
