@@ -35,6 +35,10 @@ def result_dtype(dtype: DType) -> DType | None:
 class NumpyArrays:
     """NumPy arrays and scalars, and whatever numpy.asarray takes."""
 
+    def is_traced(self, x: Any) -> bool:
+        """Whether x stands for arrays that are not there yet; JAX's only."""
+        return False
+
     def context(self, x: Any) -> AbstractContextManager[Any]:
         """Where to allocate and launch: x's device and its library's stream."""
         return nullcontext()
@@ -174,9 +178,14 @@ class TorchArrays(NumpyArrays):
 
 
 class JaxArrays(NumpyArrays):
-    """Concrete JAX arrays on one CPU or CUDA device."""
+    """JAX arrays on one CPU or CUDA device; what JAX traces is its own view."""
+
+    def is_traced(self, x: Any) -> bool:
+        return isinstance(x, sys.modules["jax"].core.Tracer)
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
+        if self.is_traced(x):
+            return nullcontext()
         device = self._device(x)
         if device.platform == "cpu":
             return nullcontext()
@@ -185,25 +194,24 @@ class JaxArrays(NumpyArrays):
 
     @staticmethod
     def _device(x: Any) -> Any:
-        jax = sys.modules["jax"]
-        if isinstance(x, jax.core.Tracer):
-            raise TypeError(
-                "a traced JAX array has no values yet: call cupylut outside jit, grad and vmap"
-            )
-        if not isinstance(x, jax.Array):
+        if not isinstance(x, sys.modules["jax"].Array):
             raise TypeError(f"{_name(x)} is not a JAX array: pass a jax.Array")
         if len(x.devices()) != 1:
-            raise TypeError("a JAX array spread over several devices: pass its shards one by one")
+            raise TypeError("a JAX array spread over several devices: call cupylut under jax.jit")
         device = next(iter(x.devices()))
         if device.platform not in ("cpu", "gpu", "cuda"):
-            raise TypeError(f"a JAX array on {device}: pass one on the CPU or a CUDA device")
+            raise TypeError(f"a JAX array on {device}: call cupylut under jax.jit")
         return device
 
     def view(self, x: Any) -> Any:
+        if self.is_traced(x):
+            return x
         on_cpu = self._device(x).platform == "cpu"
         return np.asarray(x) if on_cpu else _from_dlpack(require_cupy(), x)
 
     def result_dtype(self, view: Any) -> DType:
+        if not isinstance(view.dtype, np.dtype):  # of random keys, which have no numbers to show
+            raise TypeError(f"an array of {view.dtype} is not supported: {_WHAT_WORKS}")
         dtype = super().result_dtype(view)
         wide = sys.modules["jax"].config.jax_enable_x64
         return np.dtype(np.float32) if dtype == np.float64 and not wide else dtype

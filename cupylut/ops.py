@@ -35,6 +35,10 @@ def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
                 f"this table is for {chosen.dtype} and the input gives {dtype}: convert the input, "
                 f'or make a table with tabulate(..., dtype="{dtype}")'
             )
+        if out is None and library.is_traced(x):
+            from .jax import lookup
+
+            return lookup(chosen, x.astype(dtype))
         if out is None:
             result, target = library.empty_like(source, dtype, x)
             _evaluate(chosen, source, target)

@@ -70,14 +70,6 @@ def test_jax_integers_promote_as_far_as_x64_allows(dtype: Any, want: Any, wide: 
 
 
 @pytest.mark.parametrize(
-    "transform", [jax.jit, jax.vmap, lambda f: jax.grad(lambda x: f(x).sum())], ids=str
-)
-def test_traced_jax_arrays_are_refused(transform: Callable[[Any], Any]) -> None:
-    with pytest.raises(TypeError, match="a traced JAX array has no values yet: call cupylut outs"):
-        transform(cupylut.gelu)(jnp.ones(3))
-
-
-@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: jnp.ones(3, jnp.complex64), "an array of complex64 is not supported"),
@@ -105,8 +97,8 @@ class Spread:
 @pytest.mark.parametrize(
     ("platforms", "message"),
     [
-        (("cpu", "cpu"), "spread over several devices: pass its shards"),
-        (("tpu",), "a JAX array on"),
+        (("cpu", "cpu"), "spread over several devices: call cupylut under jax.jit"),
+        (("tpu",), "a JAX array on .*: call cupylut under jax.jit"),
     ],
 )
 def test_jax_arrays_elsewhere_are_refused(

@@ -1,0 +1,148 @@
+"""Lookups as JAX operations, for arrays that JAX is tracing: jit, grad, jvp, vmap, scan, …
+
+`cupylut.gelu(x)` comes here by itself where x has no values yet. A lookup is then a gather and a
+few multiplications that XLA compiles with everything around it, on any of its devices:
+
+    16 bits   results[bits(x)], one gather from all 65,536 results, the same bits as everywhere
+    float32   the table's own evaluation in float64, rounded once, with or without `jax_enable_x64`
+
+Results are those of the table's NumPy half. XLA on the CPU treats subnormal numbers as zeros, so
+float32 inputs and results that are subnormal go through their bit patterns, as integers.
+
+The derivative is a lookup too, in the table of the function's derivative.
+"""
+
+from functools import lru_cache, partial, singledispatch
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .accuracy import DType, all_inputs
+from .functions import FUNCTIONS, Function, Tail
+from .ops import default_table
+from .tables import LinearTable, PolynomialTable, Table
+from .tables.polynomial import SCALE, unpack
+from .tabulate import tabulate
+
+SMALLEST_NORMAL = 2.0**-126  # of float32
+TINY = 2.0**-149  # the smallest float32: the unit of subnormal bit patterns
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def lookup(table: Table, x: Any) -> Any:
+    """y = table(x) for a JAX array of the table's dtype and any shape; differentiable once.
+
+    `cupylut.gelu` and the like and `table(x)` call it for what JAX is tracing, with x promoted.
+
+    Raises TypeError where a table of unknown derivative is differentiated: one that was made with
+    `cupylut.tabulate`, or a derivative.
+
+    >>> import cupylut, jax
+    >>> slope = jax.jit(jax.grad(cupylut.gelu))
+    >>> print(f"{slope(1.0):.3f}")
+    1.083
+    """
+    return table_lookup(table, x)
+
+
+@lookup.defjvp  # type: ignore[untyped-decorator]
+def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
+    (x,), (tangent,) = primals, tangents
+    return lookup(table, x), tangent * lookup(derivative_table(table), x)
+
+
+@lru_cache
+def derivative_table(table: Table) -> Table:
+    """The table of f′ for the default table of f, or a TypeError for any other table."""
+    function = FUNCTIONS.get(table.name)
+    if function is None or default_table(table.name, table.dtype) is not table:
+        raise TypeError(
+            f"the derivative of {table} is not known: give it one with jax.custom_jvp. "
+            "Only the functions of cupylut.FUNCTIONS bring theirs, the first and no higher one"
+        )
+    assert function.derivative is not None
+    derivative = Function(
+        name=f"{table.name}′",
+        formula=f"d/dx {function.formula}",
+        reference=function.derivative,
+        left=Tail(0.0, function.left.slope),
+        right=Tail(0.0, function.right.slope),
+    )
+    return tabulate(derivative, table.dtype)
+
+
+# Compiled by itself, a lookup that a model does many times is traced once, and its table is held
+# once in the program. Tables are immutable and compare by identity.
+@partial(jax.jit, static_argnums=0)
+def table_lookup(table: Table, x: Any) -> Any:
+    """The primal of `lookup`."""
+    if table.dtype.itemsize == 2:
+        results = np.empty(65536, table.dtype)
+        table.evaluate(all_inputs(table.dtype), results)
+        patterns = _gather(results.view(np.uint16), lax.bitcast_convert_type(x, np.uint16))
+        return lax.bitcast_convert_type(patterns, table.dtype)
+    with jax.enable_x64(True):
+        return _narrowed(_in_float64(table, _widened(x)), table.dtype)
+
+
+def _gather(values: Any, index: Any) -> Any:
+    return jnp.asarray(values).at[index].get(mode="promise_in_bounds")
+
+
+def _widened(x: Any) -> Any:
+    """x as float64, subnormal float32 numbers too."""
+    if x.dtype == np.float64:
+        return x
+    magnitude = (lax.bitcast_convert_type(x, np.int32) & 0x7FFFFFFF) * TINY
+    wide = x.astype(np.float64)
+    return jnp.where(magnitude < SMALLEST_NORMAL, jnp.copysign(magnitude, wide), wide)
+
+
+def _narrowed(y: Any, dtype: DType) -> Any:
+    """y rounded to the dtype, subnormal float32 results too."""
+    if dtype == np.float64:
+        return y
+    magnitude = jnp.abs(y)
+    # Behind 2⁵²·TINY the last bit of a float64 is worth TINY, so that the sum rounds y to it.
+    sign = (lax.bitcast_convert_type(y, np.int64) >> 32).astype(np.int32) & -0x80000000
+    last = lax.bitcast_convert_type(magnitude + 2.0**52 * TINY, np.int64).astype(np.int32)
+    subnormal = lax.bitcast_convert_type(last | sign, np.float32)
+    return jnp.where(magnitude < SMALLEST_NORMAL, subnormal, y.astype(np.float32))
+
+
+@singledispatch
+def _in_float64(table: Table, x: Any) -> Any:
+    """The table's value at x, both float64, before it is rounded to the table's dtype."""
+    raise TypeError(f"{table} cannot be traced by JAX: call it outside jit, grad and vmap")
+
+
+@_in_float64.register
+def _(table: LinearTable, x: Any) -> Any:
+    """The steps of tables/linear.py; without XLA's contraction, in float64, the same bits."""
+    scale, offset, width, low, high, keep = (float(value) for value in table.parameters[0])
+    position = (x * scale + offset).astype(table.real)
+    position = jnp.where(jnp.isnan(position), 0, jnp.clip(position, 0, 1)).astype(np.float64)
+    line = (position * width).astype(np.int32)
+    slope, intercept = (_gather(values.astype(np.float64), line) for values in table.entries.T)
+    y = slope * jnp.clip(x, low, high) + intercept
+    return jnp.where(jnp.abs(x) > keep, y, x)
+
+
+@_in_float64.register
+def _(table: PolynomialTable, x: Any) -> Any:
+    """The steps of tables/polynomial.py in its NumPy half's order."""
+    layout = table.layout
+    c, rest = unpack(table.words)
+    c[:, 0] += rest
+    a = jnp.fmin(jnp.abs(x), layout.limit)
+    u = a * jnp.where(a < layout.split, layout.near, a)
+    k = jnp.rint(u * (1 / layout.step))
+    d = u - k * layout.step
+    segment = k.astype(np.int32) - layout.first
+    q = 0.0
+    for coefficients in c.T[::-1] / SCALE:
+        q = q * d + _gather(coefficients, segment)
+    return jnp.copysign(jnp.maximum(x, 0) - a * q, x)

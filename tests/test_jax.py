@@ -1,0 +1,280 @@
+"""Lookups inside JAX's transformations: the same bits as NumPy's, and the right derivatives."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax  # noqa: TID251
+import jax.numpy as jnp  # noqa: TID251
+import numpy as np
+import pytest
+from jax import lax  # noqa: TID251
+from samples import BFLOAT16, bits, same, values
+
+import cupylut
+from cupylut import FUNCTIONS, tabulate
+from cupylut.accuracy import all_inputs, correctly_rounded, widened
+from cupylut.functions import Function, Tail
+
+HALVES = [np.dtype(np.float16), BFLOAT16]
+FLOAT32 = np.dtype(np.float32)
+
+by_function = pytest.mark.parametrize("name", FUNCTIONS)
+by_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: dtype.name)
+
+
+def patterns(size: int = 50_000) -> Any:
+    """float32 numbers of every magnitude and of that where functions bend, and the special ones."""
+    random = np.random.default_rng(0)
+    anything = random.integers(0, 1 << 32, size, dtype=np.uint32).view(np.float32)
+    subnormal = random.integers(0, 1 << 24, size, dtype=np.uint32).view(np.float32)
+    near = random.normal(scale=5, size=size).astype(np.float32)
+    special = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-126), 2.0**-149])
+    return np.concatenate([special, anything[~np.isnan(anything)], subnormal, -subnormal, near])
+
+
+def derivative(name: str) -> Function:
+    """The derivative as a function of its own, with its limits."""
+    function = FUNCTIONS[name]
+    assert function.derivative is not None
+    limits = (Tail(0.0, tail.slope) for tail in (function.left, function.right))
+    left, right = limits
+    return Function("derivative", "", function.derivative, left, right)
+
+
+# ---- values -------------------------------------------------------------------------------------
+
+
+@by_half
+@by_function
+def test_16_bit_results_are_the_correctly_rounded_ones(name: str, dtype: Any) -> None:
+    function = getattr(cupylut, name)
+    y = np.asarray(jax.jit(function)(all_inputs(dtype)))
+    assert same(y, function(all_inputs(dtype)))
+    numbers = ~np.isnan(widened(y))
+    assert same(y[numbers], correctly_rounded(FUNCTIONS[name], dtype)[numbers])
+
+
+@by_function
+def test_float32_results_are_numpys_subnormal_ones_included(name: str) -> None:
+    function, x = getattr(cupylut, name), patterns()
+    want = function(x)
+    assert same(np.asarray(jax.jit(function)(x)), want)
+    if name == "gelu":
+        tiny = (want != 0) & (np.abs(want) < 2.0**-126)
+        assert tiny.sum() > 1000
+    with jax.enable_x64(True):
+        assert same(np.asarray(jax.jit(function)(x)), want)
+
+
+@by_function
+def test_float64_results_are_as_accurate_as_numpys(name: str) -> None:
+    function, x = getattr(cupylut, name), patterns(5000).astype(np.float64) * 1.1
+    with jax.enable_x64(True):
+        y = np.asarray(jax.jit(function)(x))
+    assert y.dtype == np.float64
+    np.testing.assert_allclose(y, function(x), rtol=1e-15, atol=1e-15)
+
+
+TRANSFORMED: dict[str, Callable[[Any, Any], Any]] = {
+    "vmap": lambda f, x: jax.vmap(f)(x),
+    "vmap of vmap": lambda f, x: jax.vmap(jax.vmap(f, in_axes=1, out_axes=1))(x[None])[0],
+    "vmap in jit": lambda f, x: jax.jit(jax.vmap(f))(x),
+    "jit in vmap": lambda f, x: jax.vmap(jax.jit(f))(x),
+    "scan": lambda f, x: lax.scan(lambda carry, row: (carry, f(row)), 0, x)[1],
+    "map": lax.map,
+    "cond": lambda f, x: lax.cond(x[0, 1] < 0, f, lambda x: x, x),
+    "while": lambda f, x: lax.while_loop(lambda y: y[0, 1] < -1, f, x),
+    "checkpoint": lambda f, x: jax.checkpoint(f)(x),
+    "jvp": lambda f, x: jax.jvp(f, (x,), (x,))[0],
+    "vjp": lambda f, x: jax.vjp(f, x)[0],
+    "linearize": lambda f, x: jax.linearize(f, x)[0],
+    "export": lambda f, x: jax.export.export(jax.jit(f))(jax.typeof(x)).call(x),
+}
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, FLOAT32], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("transform", TRANSFORMED)
+def test_transformations_keep_the_bits(transform: str, dtype: Any) -> None:
+    x = values((4, 6), dtype)
+    y = TRANSFORMED[transform](cupylut.gelu, jnp.asarray(x))
+    assert same(np.asarray(y), cupylut.gelu(x))
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (2, 3, 4)])
+def test_shapes_stay(shape: tuple[int, ...]) -> None:
+    x = np.full(shape, 0.5, np.float32)
+    y = jax.jit(cupylut.silu)(x)
+    assert same(np.asarray(y), np.asarray(cupylut.silu(x)))
+    assert jax.eval_shape(cupylut.silu, jnp.asarray(x)) == jax.ShapeDtypeStruct(shape, np.float32)
+    assert jax.grad(lambda x: cupylut.silu(x).sum())(x).shape == shape
+
+
+@pytest.mark.parametrize("dtype", [bool, np.int8, np.int16, np.int32])
+def test_integers_promote_as_they_do_eagerly(dtype: Any) -> None:
+    x = jnp.asarray(np.arange(10).astype(dtype))
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            assert same(np.asarray(jax.jit(cupylut.gelu)(x)), np.asarray(cupylut.gelu(x)))
+
+
+def test_arrays_that_are_not_traced_are_evaluated_at_once() -> None:
+    constant, x = jnp.linspace(-3, 3, 5), jnp.ones(5)
+    got = jax.jit(lambda x: x * cupylut.gelu(constant))(x)
+    assert same(np.asarray(got), np.asarray(cupylut.gelu(constant)))
+    assert same(np.asarray(jax.grad(lambda x: x @ cupylut.gelu(constant))(x)), np.asarray(got))
+
+
+def test_nothing_goes_through_the_host() -> None:
+    for dtype in ("float16", "bfloat16", "float32"):
+        program = jax.jit(jax.value_and_grad(lambda x: cupylut.gelu(x).sum()))
+        text = program.lower(jax.ShapeDtypeStruct((8,), dtype)).as_text()
+        assert "gather" in text
+        assert "custom_call" not in text
+
+
+def test_many_lookups_share_a_table() -> None:
+    def model(x: Any) -> Any:
+        for _ in range(10):
+            x = cupylut.gelu(x)
+        return x
+
+    text = jax.jit(model).lower(jax.ShapeDtypeStruct((8,), jnp.bfloat16)).as_text()
+    assert text.count('"stablehlo.gather"') == 1
+
+
+# ---- derivatives --------------------------------------------------------------------------------
+
+
+def slope(function: Callable[[Any], Any], x: Any) -> Any:
+    return np.asarray(jax.jit(jax.grad(lambda x: function(x).sum()))(x))
+
+
+@by_half
+@by_function
+def test_16_bit_derivatives_are_correctly_rounded(name: str, dtype: Any) -> None:
+    numbers = ~np.isnan(widened(all_inputs(dtype)))
+    got = slope(getattr(cupylut, name), all_inputs(dtype)[numbers])
+    want = correctly_rounded(derivative(name), dtype)[numbers]
+    np.testing.assert_array_equal(got.astype(float), want.astype(float))
+    assert np.isnan(slope(getattr(cupylut, name), np.array([np.nan], dtype))).all()
+
+
+@by_function
+def test_float32_derivatives(name: str) -> None:
+    x = patterns(5000)
+    x = x[~np.isnan(x)]
+    want = derivative(name)(x)
+    assert np.abs(slope(getattr(cupylut, name), x) - want).max() < 5e-5
+    with jax.enable_x64(True):
+        assert np.abs(slope(getattr(cupylut, name), x.astype(float)) - want).max() < 5e-5
+
+
+def test_every_way_to_differentiate_agrees() -> None:
+    x = jnp.linspace(-4, 4, 7)
+    want = jax.vmap(jax.grad(cupylut.gelu))(x)
+    assert not np.array_equal(want, np.ones(7))
+    ones = jnp.ones_like(x)
+    for got in (
+        jax.jvp(cupylut.gelu, (x,), (ones,))[1],
+        jax.vjp(cupylut.gelu, x)[1](ones)[0],
+        jax.linearize(cupylut.gelu, x)[1](ones),
+        jnp.diag(jax.jacfwd(cupylut.gelu)(x)),
+        jnp.diag(jax.jacrev(cupylut.gelu)(x)),
+        jax.grad(lambda x: jax.checkpoint(cupylut.gelu)(x).sum())(x),
+        jax.grad(lambda x: lax.scan(lambda c, a: (c + cupylut.gelu(a), 0), 0.0, x)[0])(x),
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+def test_the_chain_rule() -> None:
+    w = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8)).astype(np.float32)) / 3
+
+    def loss(gelu: Callable[[Any], Any], w: Any) -> Any:
+        return gelu(w @ gelu(w @ jnp.ones(8))).sum()
+
+    got = jax.jit(jax.grad(lambda w: loss(cupylut.gelu, w)))(w)
+    want = jax.grad(lambda w: loss(lambda x: jax.nn.gelu(x, approximate=False), w))(w)
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_second_derivatives_and_those_of_unknown_tables_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"gelu′.*is not known.*the first and no higher one"):
+        jax.grad(jax.grad(cupylut.gelu))(1.0)
+    with pytest.raises(TypeError, match=r"gelu′.*is not known"):
+        jax.hessian(lambda x: cupylut.gelu(x).sum())(jnp.ones(3))
+    table = tabulate("gelu", size=64, domain=(-4, 4))
+    another = tabulate(np.tanh, domain=(-5, 5), left=-1.0, right=1.0)
+    for t in (table, another):
+        x = patterns(100)
+        assert same(np.asarray(jax.jit(t)(x)), t(x))
+        with pytest.raises(TypeError, match=r"is not known: give it one with jax\.custom_jvp"):
+            jax.grad(t)(1.0)
+
+
+# ---- what is refused, and several devices -------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jnp.ones(3, jnp.complex64), "an array of complex64 is not supported"),
+        (lambda: jnp.ones(3, jnp.float8_e4m3fn), "an array of float8_e4m3fn is not supported"),
+        (lambda: jax.random.split(jax.random.key(0)), "is not supported"),
+    ],
+)
+def test_what_no_table_is_for_is_refused_when_traced(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        jax.jit(cupylut.gelu)(make())
+
+
+def test_out_and_tables_of_another_dtype_are_refused_when_traced() -> None:
+    x = jnp.ones(3)
+    with pytest.raises(TypeError, match="JAX arrays are immutable"):
+        jax.jit(lambda x: cupylut.gelu(x, out=x))(x)
+    with pytest.raises(TypeError, match="it must be an array of x's kind"):
+        jax.jit(lambda x: cupylut.gelu(x, out=np.zeros(3, np.float32)))(x)
+    with pytest.raises(TypeError, match="this table is for bfloat16 and the input gives float32"):
+        jax.jit(tabulate("gelu", "bfloat16"))(x)
+
+
+SHARDED = """
+import jax, numpy as np, cupylut, pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+mesh = Mesh(np.array(jax.devices()), ("rows",))
+sharding = NamedSharding(mesh, PartitionSpec("rows"))
+x = np.linspace(-5, 5, 64, dtype=np.float32).reshape(8, 8)
+there = jax.device_put(x, sharding)
+assert len(there.devices()) == 2
+with pytest.raises(TypeError, match="over several devices: call cupylut under jax.jit"):
+    cupylut.gelu(there)
+y = jax.jit(cupylut.gelu)(there)
+assert y.sharding.is_equivalent_to(sharding, 2)
+assert np.asarray(y).tobytes() == cupylut.gelu(x).tobytes()
+z = jax.shard_map(cupylut.gelu, mesh=mesh, in_specs=PartitionSpec("rows"),
+                  out_specs=PartitionSpec("rows"))(there)
+assert np.asarray(z).tobytes() == cupylut.gelu(x).tobytes()
+"""
+
+
+def test_sharded_arrays_stay_where_they_are() -> None:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | flags,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_sample_has_every_kind_of_number() -> None:
+    x = patterns()
+    magnitudes = bits(x) & 0x7FFFFFFF
+    assert ((magnitudes > 0) & (magnitudes < 0x800000)).sum() > 10_000
+    assert (magnitudes == 0x7F800000).sum() >= 2
+    assert np.isnan(x).any()
