@@ -12,7 +12,7 @@ float32 inputs and results that are subnormal go through their bit patterns, as 
 The derivative is a lookup too, in the table of the function's derivative.
 """
 
-from functools import lru_cache, partial, singledispatch
+from functools import partial, singledispatch
 from typing import Any
 
 import jax
@@ -21,11 +21,9 @@ import numpy as np
 from jax import lax
 
 from .accuracy import DType, all_inputs
-from .functions import FUNCTIONS, Function, Tail
-from .ops import default_table
+from .ops import derivative_table
 from .tables import LinearTable, PolynomialTable, Table
 from .tables.polynomial import SCALE, unpack
-from .tabulate import tabulate
 
 SMALLEST_NORMAL = 2.0**-126  # of float32
 TINY = 2.0**-149  # the smallest float32: the unit of subnormal bit patterns
@@ -52,26 +50,6 @@ def lookup(table: Table, x: Any) -> Any:
 def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     (x,), (tangent,) = primals, tangents
     return lookup(table, x), tangent * lookup(derivative_table(table), x)
-
-
-@lru_cache
-def derivative_table(table: Table) -> Table:
-    """The table of f′ for the default table of f, or a TypeError for any other table."""
-    function = FUNCTIONS.get(table.name)
-    if function is None or default_table(table.name, table.dtype) is not table:
-        raise TypeError(
-            f"the derivative of {table} is not known: give it one with jax.custom_jvp. "
-            "Only the functions of cupylut.FUNCTIONS bring theirs, the first and no higher one"
-        )
-    assert function.derivative is not None
-    derivative = Function(
-        name=f"{table.name}′",
-        formula=f"d/dx {function.formula}",
-        reference=function.derivative,
-        left=Tail(0.0, function.left.slope),
-        right=Tail(0.0, function.right.slope),
-    )
-    return tabulate(derivative, table.dtype)
 
 
 # Compiled by itself, a lookup that a model does many times is traced once, and its table is held

@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from . import arrays, device, functions, workers
 from .accuracy import DType
 from .declaration import Function
-from .functions import FUNCTIONS
+from .functions import FUNCTIONS, as_function
 from .tables import Table
 from .tabulate import tabulate
 
@@ -131,7 +132,36 @@ def _shares_memory(a: Any, b: Any) -> bool:
 @lru_cache(maxsize=1024)
 def default_table(function: str | Function, dtype: DType) -> Table:
     """The table that `cupylut.<function>(x)` evaluates."""
-    return tabulate(function, dtype)
+    table = tabulate(function, dtype)
+    _functions[table] = as_function(function)
+    return table
+
+
+_functions: WeakKeyDictionary[Table, Function] = WeakKeyDictionary()
+
+
+def derivative_table(table: Table) -> Table:
+    """The default table of f′ for the default table of f.
+
+    Raises TypeError for all other tables, and where f′ jumps and its table would not.
+    """
+    function = _functions.get(table)
+    if function is None or function.derivative is None:
+        raise TypeError(
+            f"the derivative of {table} is not known: give it one, with jax.custom_jvp or the like "
+            "of another library. cupylut's functions bring their first derivatives, and no higher"
+        )
+    found = default_table(function.derivative, table.dtype)
+    if found.report.max_abs > _SMOOTHED:
+        raise TypeError(
+            f"the derivative of {function.name} jumps, which no table of {table.dtype} does yet: "
+            "differentiate it in float16 or bfloat16, or with a formula of your own"
+        )
+    return found
+
+
+# A table of lines that misses f′ by more than this goes through a jump as through a slope.
+_SMOOTHED = 0.01
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = None) -> Any:

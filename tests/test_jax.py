@@ -14,9 +14,8 @@ from jax import lax  # noqa: TID251
 from samples import BFLOAT16, bits, same, values
 
 import cupylut
-from cupylut import FUNCTIONS, tabulate
+from cupylut import FUNCTIONS, Function, tabulate
 from cupylut.accuracy import all_inputs, correctly_rounded, widened
-from cupylut.functions import Function, Tail
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
 FLOAT32 = np.dtype(np.float32)
@@ -36,12 +35,9 @@ def patterns(size: int = 50_000) -> Any:
 
 
 def derivative(name: str) -> Function:
-    """The derivative as a function of its own, with its limits."""
-    function = FUNCTIONS[name]
-    assert function.derivative is not None
-    limits = (Tail(0.0, tail.slope) for tail in (function.left, function.right))
-    left, right = limits
-    return Function("derivative", "", function.derivative, left, right)
+    found = FUNCTIONS[name].derivative
+    assert found is not None
+    return found
 
 
 # ---- values -------------------------------------------------------------------------------------
@@ -162,14 +158,42 @@ def test_16_bit_derivatives_are_correctly_rounded(name: str, dtype: Any) -> None
     assert np.isnan(slope(getattr(cupylut, name), np.array([np.nan], dtype))).all()
 
 
+def jumps(function: Function) -> bool:
+    """Whether a function, which is not steep, has other values just beside a kink."""
+    beside = [function(kink + np.array([-1e-6, 1e-6])) for kink in function.kinks]
+    return any(abs(after - before) > 0.01 for before, after in beside)
+
+
 @by_function
-def test_float32_derivatives(name: str) -> None:
+def test_float32_derivatives_are_right_or_refused(name: str) -> None:
     x = patterns(5000)
     x = x[~np.isnan(x)]
+    if jumps(derivative(name)):
+        with pytest.raises(TypeError, match=f"the derivative of {name} jumps, which no table of"):
+            slope(getattr(cupylut, name), x)
+        return
     want = derivative(name)(x)
     assert np.abs(slope(getattr(cupylut, name), x) - want).max() < 5e-5
     with jax.enable_x64(True):
         assert np.abs(slope(getattr(cupylut, name), x.astype(float)) - want).max() < 5e-5
+
+
+def test_some_derivatives_jump_and_most_do_not() -> None:
+    assert [name for name in FUNCTIONS if jumps(derivative(name))] == [
+        "hardswish",
+        "gelu_10",
+        "selu",
+        "leaky_relu",
+    ]
+
+
+def test_parametric_functions_bring_their_derivatives_too() -> None:
+    x = jnp.asarray([-2.0, -1.0, 1.0], jnp.bfloat16)
+    for function, want in (
+        (lambda x: cupylut.leaky_relu(x, 0.25), [0.25, 0.25, 1.0]),
+        (lambda x: cupylut.elu(x, 0.5), np.exp([-2.0, -1.0, 0.0]) * [0.5, 0.5, 1.0]),
+    ):
+        np.testing.assert_allclose(slope(function, x).astype(float), want, rtol=2.0**-8)
 
 
 def test_every_way_to_differentiate_agrees() -> None:
@@ -201,16 +225,16 @@ def test_the_chain_rule() -> None:
 
 
 def test_second_derivatives_and_those_of_unknown_tables_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"gelu′.*is not known.*the first and no higher one"):
+    with pytest.raises(TypeError, match=r"gelu_derivative.*is not known.*no higher"):
         jax.grad(jax.grad(cupylut.gelu))(1.0)
-    with pytest.raises(TypeError, match=r"gelu′.*is not known"):
+    with pytest.raises(TypeError, match=r"gelu_derivative.*is not known"):
         jax.hessian(lambda x: cupylut.gelu(x).sum())(jnp.ones(3))
     table = tabulate("gelu", size=64, domain=(-4, 4))
     another = tabulate(np.tanh, domain=(-5, 5), left=-1.0, right=1.0)
     for t in (table, another):
         x = patterns(100)
         assert same(np.asarray(jax.jit(t)(x)), t(x))
-        with pytest.raises(TypeError, match=r"is not known: give it one with jax\.custom_jvp"):
+        with pytest.raises(TypeError, match=r"is not known: give it one, with jax\.custom_jvp"):
             jax.grad(t)(1.0)
 
 
