@@ -216,6 +216,16 @@ class JaxArrays(NumpyArrays):
         wide = sys.modules["jax"].config.jax_enable_x64
         return np.dtype(np.float32) if dtype == np.float64 and not wide else dtype
 
+    def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
+        if not isinstance(view, np.ndarray):
+            return super().empty_like(view, dtype, x)
+        # XLA takes over memory that begins at a multiple of 64 bytes, and copies all other.
+        size = view.size * dtype.itemsize
+        memory = np.empty(size + 64, np.uint8)
+        start = -address(memory) % 64
+        result = memory[start : start + size].view(dtype).reshape(view.shape)
+        return result, result
+
     def finish(self, result: Any, x: Any) -> Any:
         jax = sys.modules["jax"]
         if isinstance(result, np.ndarray):

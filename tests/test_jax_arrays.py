@@ -10,7 +10,7 @@ import pytest
 from samples import BFLOAT16, same, values
 
 import cupylut
-from cupylut import arrays
+from cupylut import arrays, ops
 
 
 def on_cpu(x: Any) -> jax.Array:
@@ -33,11 +33,22 @@ def test_jax_arrays_keep_kind_dtype_device_and_values(dtype: Any, shape: tuple[i
         assert same(np.asarray(cupylut.gelu(x.T[::2])), cupylut.gelu(content.T[::2].copy()))
 
 
-def test_the_view_is_the_jax_arrays_memory() -> None:
-    x = on_cpu(np.arange(1000, dtype=np.float32))
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (100, 1000)])
+def test_neither_the_input_nor_the_result_is_copied(
+    dtype: Any, shape: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = on_cpu(values(shape, dtype))
     view = arrays.library_of(x).view(x)
     assert view.ctypes.data == x.unsafe_buffer_pointer()
     assert not view.flags.writeable
+    filled = []
+    evaluate = ops._evaluate
+    monkeypatch.setattr(
+        ops, "_evaluate", lambda *a: (filled.append([v.ctypes.data for v in a[1:]]), evaluate(*a))
+    )
+    y = cupylut.gelu(x)
+    assert filled == [[x.unsafe_buffer_pointer(), y.unsafe_buffer_pointer()]]
 
 
 def test_jax_results_are_not_overwritten_by_later_ones() -> None:
