@@ -237,14 +237,15 @@ class JaxArrays(NumpyArrays):
 
 
 class DLPackArrays(NumpyArrays):
-    """Any other array that offers DLPack on the CPU or a CUDA device."""
+    """Any other array that offers DLPack on the CPU or a CUDA device.
+
+    NumPy and CuPy are the consumers: they ask for the newest version that they know, do without
+    the keywords of a producer that knows no versions, and CuPy hands over its current stream.
+    """
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         device, index = self._device(x)
-        if device in (CPU, CUDA_HOST):
-            return nullcontext()
-        current: AbstractContextManager[Any] = require_cupy().cuda.Device(index)
-        return current
+        return nullcontext() if device in (CPU, CUDA_HOST) else _device_until_done(index)
 
     @staticmethod
     def _device(x: Any) -> tuple[int, int]:
@@ -254,8 +255,14 @@ class DLPackArrays(NumpyArrays):
         return device, index
 
     def view(self, x: Any) -> Any:
-        on_host = self._device(x)[0] in (CPU, CUDA_HOST)
-        return _from_dlpack(np if on_host else require_cupy(), x)
+        if self._device(x)[0] in (CPU, CUDA_HOST):
+            return _from_dlpack(np, x)
+        view = _from_dlpack(require_cupy(), x)
+        if address(view) % view.itemsize:  # NumPy copes with that, a GPU does not
+            raise TypeError(
+                f"{_name(x)} at an address that is no multiple of its item size: copy it"
+            )
+        return view
 
     def finish(self, result: Any, x: Any) -> Any:
         if hasattr(x, "__array_namespace__"):
@@ -265,6 +272,12 @@ class DLPackArrays(NumpyArrays):
     def check_out(self, out: Any, x: Any) -> None:
         if type(out) is not type(x):
             raise wrong_kind(out, x)
+        one, other = self.view(out), self.view(out)
+        if one.size > 0 and address(one) != address(other):
+            raise ValueError(
+                f"out is a {_name(out)} that exports copies of its memory, so it would not change: "
+                "leave out= out and use the result"
+            )
 
 
 _LIBRARIES: dict[str, NumpyArrays] = {
@@ -348,11 +361,28 @@ def _from_dlpack(module: ModuleType, x: Any) -> Any:
     try:
         return module.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(f"{_name(x)} of no supported dtype ({error}): {_WHAT_WORKS}") from error
+        raise TypeError(
+            f"{_name(x)} of no supported dtype ({error}): convert it to float16, float32 or "
+            "float64, or pass bfloat16 as an array of NumPy, PyTorch or JAX"
+        ) from error
 
 
 def _name(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__qualname__}"
+
+
+@contextmanager
+def _device_until_done(device: int) -> Iterator[None]:
+    """Work on a device for arrays whose library does not say on which stream it goes on.
+
+    The library may write to or free x, and read `out`, as soon as the call returns.
+    """
+    cupy: ModuleType = require_cupy()
+    with cupy.cuda.Device(device):
+        try:
+            yield
+        finally:
+            cupy.cuda.get_current_stream().synchronize()
 
 
 @contextmanager

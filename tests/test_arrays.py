@@ -1,6 +1,9 @@
 """The array libraries: NumPy arrays of any layout, DLPack producers, GPUs that are not there."""
 
 import sys
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from samples import BFLOAT16, same
 
 import cupylut
+from cupylut import ops
 from cupylut.accuracy import DTYPES
 from cupylut.functions import FUNCTIONS
 
@@ -139,7 +143,7 @@ def test_what_a_producer_refuses_to_export_is_refused(error: type[Exception]) ->
 
 def test_what_dlpack_cannot_carry_is_refused() -> None:
     for content in (np.zeros(3, object), np.zeros(3, BFLOAT16), np.zeros(3, np.longdouble)):
-        with pytest.raises(TypeError, match="bfloat16, float32 or float64"):
+        with pytest.raises(TypeError, match="float16, float32 or float64, or pass bfloat16"):
             cupylut.gelu(Foreign(content))
 
 
@@ -177,3 +181,85 @@ def test_a_gpu_array_without_cupy_or_driver_names_what_to_install(device: int) -
     with pytest.raises(RuntimeError, match=r"cupylut\[cuda13\].*cupylut\[cuda12\]"):
         cupylut.gelu(Foreign(np.zeros(3)), out=on_gpu)
     assert cupylut.gelu(np.float32(0)) == 0  # the CPU needs neither
+
+
+# ---- what passes between a producer on a GPU and CuPy, which is stood in for ---------------------
+
+
+class OnGpu(Foreign):
+    """Host memory that claims to be device 1's, and tells what happens to it."""
+
+    def __init__(self, array: Any, events: list[Any]) -> None:
+        super().__init__(array, (2, 1))
+        self.events = events
+
+    def __dlpack__(self, **options: Any) -> Any:
+        self.events.append(("export", options.pop("stream")))
+        exported = self.array[:]
+        weakref.finalize(exported, self.events.append, "free")
+        return exported.__dlpack__(**options)
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What happens to the CuPy stand-in, whose current stream is 7, and to its producers."""
+    happened: list[Any] = []
+
+    @contextmanager
+    def device(index: int) -> Iterator[None]:
+        happened.append(("enter", index))
+        yield
+        happened.append("leave")
+
+    def from_dlpack(x: Any) -> Any:
+        memory = SimpleNamespace(__dlpack_device__=lambda: (1, 0))
+        memory.__dlpack__ = lambda **options: x.__dlpack__(stream=7, **options)
+        return np.from_dlpack(memory)
+
+    def synchronize() -> None:
+        happened.append("synchronize")
+
+    cuda = SimpleNamespace(
+        is_available=lambda: True,
+        Device=device,
+        get_current_stream=lambda: SimpleNamespace(synchronize=synchronize),
+    )
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, from_dlpack=from_dlpack))
+    evaluate = ops._evaluate
+    monkeypatch.setattr(
+        ops, "_evaluate", lambda *views: (happened.append("evaluate"), evaluate(*views))
+    )
+    return happened
+
+
+def test_a_producer_on_a_gpu_is_kept_until_the_work_is_done(events: list[Any]) -> None:
+    x = np.linspace(-2, 2, 5)
+    assert same(cupylut.gelu(OnGpu(x, events)), cupylut.gelu(x))
+    assert events[:-1] == [
+        ("enter", 1),
+        ("export", 7),  # the producer's pending work is done before the current stream goes on
+        "evaluate",
+        "synchronize",
+        "leave",
+        "free",
+    ]
+
+
+def test_out_on_a_gpu_is_ready_when_the_call_returns(events: list[Any]) -> None:
+    x, out = np.linspace(-2, 2, 5), np.zeros(5)
+    cupylut.gelu(OnGpu(x, events), out=OnGpu(out, events))
+    assert events.index("evaluate") < events.index("synchronize") < events.index("leave")
+    assert same(out, cupylut.gelu(x))
+
+
+def test_work_is_waited_for_after_an_error_too(events: list[Any]) -> None:
+    with pytest.raises(ValueError, match="out has shape"):
+        cupylut.gelu(OnGpu(np.zeros(5), events), out=OnGpu(np.zeros(6), events))
+    assert "synchronize" in events
+
+
+def test_misaligned_memory_on_a_gpu_is_refused(events: list[Any]) -> None:
+    x = np.zeros(17, np.uint8)[1:].view(np.float32)
+    with pytest.raises(TypeError, match="at an address that is no multiple of its item size"):
+        cupylut.gelu(OnGpu(x, events))
+    assert "evaluate" not in events

@@ -337,3 +337,22 @@ def test_any_array_with_dlpack_is_taken(kind: type[Foreign], dtype: Any) -> None
     out = kind(cupy.zeros((4, 6), dtype))
     assert cupylut.gelu(kind(Cupy().make(content)), out=out) is out
     assert same(Cupy().read(out.array), cupylut.gelu(content))
+
+
+def test_a_foreign_producer_is_given_the_stream_and_may_reuse_its_memory_at_once() -> None:
+    content, streams = values(10_000, np.float32), []
+
+    class Recording(Foreign):
+        def __dlpack__(self, **options: Any) -> Any:
+            streams.append(options["stream"])
+            return super().__dlpack__(**options)
+
+    memory, out = cupy.asarray(content), cupy.zeros(10_000, np.float32)
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        y = cupylut.gelu(Recording(memory))
+        cupylut.gelu(Recording(memory), out=Recording(out))
+        assert stream.done
+        assert set(streams) == {stream.ptr}
+    memory[...] = 0
+    for result in (y, out):
+        assert same(result.get(), cupylut.gelu(content))
