@@ -22,8 +22,8 @@ from jax import lax
 
 from .accuracy import DType, all_inputs
 from .ops import derivative_table
-from .tables import LinearTable, PolynomialTable, Table
-from .tables.polynomial import SCALE, unpack
+from .tables import GateTable, LinearTable, Table
+from .tables.gate import SCALE, unpack
 
 SMALLEST_NORMAL = 2.0**-126  # of float32
 TINY = 2.0**-149  # the smallest float32: the unit of subnormal bit patterns
@@ -110,8 +110,8 @@ def _(table: LinearTable, x: Any) -> Any:
 
 
 @_in_float64.register
-def _(table: PolynomialTable, x: Any) -> Any:
-    """The steps of tables/polynomial.py in its NumPy half's order."""
+def _(table: GateTable, x: Any) -> Any:
+    """The steps of tables/gate.py in its NumPy half's order."""
     layout = table.layout
     c, rest = unpack(table.words)
     c[:, 0] += rest
