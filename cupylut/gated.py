@@ -133,6 +133,12 @@ def _gated(function: str, gate: Any, up: Any, out: Any) -> Any:
             raise TypeError(f"gate gives {dtype}, up {library.result_dtype(z)}: convert one")
         if x.shape != z.shape:
             raise ValueError(f"gate has shape {x.shape}, up {z.shape}: give equal shapes")
+        if library.is_traced(x) or library.is_traced(z):
+            from . import jax
+
+            if out is not None:
+                library.check_out(out, gate)
+            return jax.product(default_table(function, real(dtype)), gate, up).astype(dtype)
         if x.device != z.device:
             raise ValueError(f"gate lies on {x.device}, up on {z.device}: move one")
         target = None

@@ -52,6 +52,14 @@ def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tupl
     return lookup(table, x), tangent * lookup(derivative_table(table), x)
 
 
+def product(table: Table, x: Any, z: Any) -> Any:
+    """z·table(x) for JAX arrays of one shape, in the table's dtype.
+
+    The product is XLA's own, which on a CPU flushes subnormal results.
+    """
+    return z.astype(table.dtype) * lookup(table, x.astype(table.dtype))
+
+
 # Compiled by itself, a lookup that a model does many times is traced once, and its table is held
 # once in the program. Tables are immutable and compare by identity.
 @partial(jax.jit, static_argnums=0)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax  # noqa: TID251
@@ -236,6 +237,51 @@ def test_second_derivatives_and_those_of_unknown_tables_are_refused() -> None:
         assert same(np.asarray(jax.jit(t)(x)), t(x))
         with pytest.raises(TypeError, match=r"is not known: give it one, with jax\.custom_jvp"):
             jax.grad(t)(1.0)
+
+
+# ---- gated layers -------------------------------------------------------------------------------
+
+GATED = {
+    "silu": cupylut.swiglu,
+    "gelu": cupylut.geglu,
+    "gelu_tanh": partial(cupylut.geglu, approximate="tanh"),
+}
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("dtype", [*HALVES, FLOAT32], ids=lambda dtype: dtype.name)
+def test_gated_layers_are_numpys(name: str, dtype: Any) -> None:
+    gate, up = values((40, 50), dtype), values((50, 40), dtype).T.copy()
+    function = GATED[name]
+    want = function(gate, up)
+    flushed = np.abs(widened(want)) < 2.0**-126
+    assert (flushed & (want != 0)).mean() < 0.02
+    there = jnp.asarray(gate), jnp.asarray(up)
+    for y in (
+        jax.jit(function)(*there),
+        jax.jit(lambda up: function(there[0], up))(there[1]),
+        jax.vmap(function)(*there),
+    ):
+        assert y.dtype == dtype
+        assert same(np.asarray(y)[~flushed], want[~flushed])
+        assert np.abs(widened(np.asarray(y)[flushed])).max(initial=0) < 2.0**-126
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_gated_layers_have_gradients(name: str) -> None:
+    gate, up = np.random.default_rng(0).normal(scale=2, size=(2, 100)).astype(np.float32)
+    found = jax.grad(lambda *both: GATED[name](*both).sum(), (0, 1))(gate, up)
+    assert np.abs(found[0] - up * derivative(name)(gate)).max() < 5e-5 * np.abs(up).max()
+    np.testing.assert_allclose(found[1], FUNCTIONS[name](gate), rtol=1e-6)
+
+
+def test_gated_layers_that_do_not_fit_are_refused_when_traced() -> None:
+    x = jnp.ones(3)
+    for up, message in ((jnp.ones(4), "equal shapes"), (jnp.ones(3, jnp.bfloat16), "convert one")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            jax.jit(cupylut.swiglu)(x, up)
+    with pytest.raises(TypeError, match="JAX arrays are immutable"):
+        jax.jit(lambda x: cupylut.swiglu(x, x, out=x))(x)
 
 
 # ---- what is refused, and several devices -------------------------------------------------------
