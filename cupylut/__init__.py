@@ -1,6 +1,7 @@
 """Activation functions by lookup table: optimal domains, CUDA shared memory, any array library."""
 
 from .accuracy import ErrorReport as ErrorReport
+from .calibration import Calibration as Calibration
 from .declaration import Function as Function
 from .functions import FUNCTIONS as FUNCTIONS
 from .gated import geglu as geglu

@@ -15,13 +15,14 @@ minima. For the mean under a density the two errors add up, and `scipy.optimize.
 both ends from there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .calibration import Calibration
 from .declaration import Float64Array, Function, Reference
 from .functions import as_function
 from .tables.linear import Nodes, check_layout, node_positions, node_values
@@ -57,7 +58,7 @@ def search(
     norm: Norm = "max",
     nodes: Nodes = "plain",
     domain: tuple[float, float] | None = None,
-    weights: tuple[ArrayLike, ArrayLike] | None = None,
+    weights: Calibration | tuple[ArrayLike, ArrayLike] | None = None,
     left: float | str | None = None,
     right: float | str | None = None,
 ) -> Domain:
@@ -67,13 +68,13 @@ def search(
     and relative for large ones; "mean" is the mean of |y − f| over inputs distributed as N(0, 1),
     or as `weights` says.
 
-    weights: points and how much each of them counts, for "mean". A sample of real inputs x is
-    ``(x, np.ones_like(x))``.
+    weights: a `cupylut.Calibration`, or points and how much each of them counts, for "mean". A
+    sample of real inputs x is ``(x, np.ones_like(x))``.
 
     function, left, right, size, nodes: as in `tabulate`. domain: a domain to compare with.
 
     Raises ValueError for an unknown function or norm, sizes and domains that make no table, weights
-    that are not non-negative, and a function that does not approach its tails.
+    that are not non-negative or all at one point, and a function that does not approach its tails.
 
     Source: section 3.1 of Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference
     of High-Cost Activation Functions" (2024), which optimises Min and Max for the least difference
@@ -93,7 +94,9 @@ def search(
     start = _WorstCase(f, size, nodes, norm)
     lo, hi = start.optimum()
     if norm == "mean":
-        objective = _Mean(f, size, nodes, weights)
+        objective = _Mean(
+            f, size, nodes, weights.weights if isinstance(weights, Calibration) else weights
+        )
         lo, hi = objective.optimum(lo, hi)
         objective.evaluations += start.evaluations
     else:
@@ -205,6 +208,8 @@ class _Mean:
                 raise ValueError("weights: give as many finite weights as finite points")
             if (w < 0).any() or not w.sum() > 0:
                 raise ValueError("weights: they must not be negative, and not all zero")
+            if (x == x[0]).all():
+                raise ValueError(f"weights: every input is {x[0]:g}, and any domain around it does")
         order = np.argsort(x, kind="stable")
         self.x, self.w = x[order], w[order] / w.sum()
         self.exact = f(self.x)
@@ -220,14 +225,24 @@ class _Mean:
     def optimum(self, lo: float, hi: float) -> tuple[float, float]:
         from scipy.optimize import minimize
 
-        def error(ends: Float64Array) -> float:
-            return np.log(self(*ends)) if ends[0] < ends[1] else np.inf
+        def error(ends: Sequence[float]) -> float:
+            return np.log(max(self(*ends), 1e-300)) if ends[0] < ends[1] else np.inf
 
-        width = hi - lo
-        simplex = np.array([(lo, hi), (lo + 0.2 * width, hi), (lo, hi - 0.2 * width)])
-        options = {"initial_simplex": simplex, "xatol": 1e-4 * width, "fatol": 1e-6}
-        found = minimize(error, simplex[0], method="Nelder-Mead", options=options)
-        return float(found.x[0]), float(found.x[1])
+        def improved(lo: float, hi: float, step: float) -> tuple[float, float]:
+            width = hi - lo
+            simplex = np.array([(lo, hi), (lo + step * width, hi), (lo, hi - step * width)])
+            options = {"initial_simplex": simplex, "xatol": 1e-4 * width, "fatol": 1e-6}
+            found = minimize(error, simplex[0], method="Nelder-Mead", options=options)
+            return float(found.x[0]), float(found.x[1])
+
+        # Where the ends lie between two inputs makes many shallow minima: start from wide and from
+        # narrow, and look around the better one again.
+        starts = [(lo, hi)]
+        inside = max(lo, float(self.x[0])), min(hi, float(self.x[-1]))
+        if inside != starts[0] and inside[0] < inside[1]:
+            starts.append(inside)
+        ends = min((improved(*start, 0.2) for start in starts), key=error)
+        return min(ends, improved(*ends, 0.03), key=error)
 
 
 def _reach(f: Function, sign: float) -> float:

@@ -5,9 +5,10 @@ from typing import Literal
 from numpy.typing import DTypeLike
 
 from .accuracy import DType, as_dtype
+from .calibration import Calibration
 from .declaration import Function, Reference
 from .functions import as_function
-from .search import search
+from .search import Norm, search
 from .tables import KINDS, DirectTable, GateTable, LinearTable, Table
 from .tables.linear import Nodes
 
@@ -20,6 +21,7 @@ def tabulate(
     size: int | None = None,
     domain: tuple[float, float] | Literal["optimal"] | None = None,
     nodes: Nodes | None = None,
+    calibration: Calibration | None = None,
     left: float | str | None = None,
     right: float | str | None = None,
 ) -> Table:
@@ -33,19 +35,21 @@ def tabulate(
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
     "gate", within one ulp on every input, for gelu, gelu_tanh and silu in float32; or
     "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
-    Left out, it is the first of them that there is, and linear if size, domain or nodes are given.
+    Left out, it is the first of them that there is, and linear if size, domain, nodes or
+    calibration are given.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
     nodes: "plain" ones, as if left out, lie on the curve; "balanced" ones lie beside it so that the
-    error has both signs and is half as large.
+    error has both signs and is half as large. calibration: real inputs; then the optimal domain is
+    the one with the smallest mean error over them.
 
     The table is immutable. ``table(x)`` evaluates it on an array of any library, ``table.report``
     says how far it is from f, ``table.save(path)`` keeps it.
 
     Raises ValueError for an unknown function, kind or dtype, for a size, domain or nodes that make
-    no table of this kind, and for a callable that is not finite on the domain or does not approach
-    its tails.
+    no table of this kind, for a calibration without two inputs that differ or with a domain
+    beside it, and for a callable that is not finite on the domain or does not approach its tails.
 
     Source: Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference of High-Cost
     Activation Functions" (2024).
@@ -70,7 +74,7 @@ def tabulate(
     """
     f = as_function(function, left, right)
     found = as_dtype(dtype)
-    layout = {"size": size, "domain": domain, "nodes": nodes}
+    layout = {"size": size, "domain": domain, "nodes": nodes, "calibration": calibration}
     given = [name for name, value in layout.items() if value is not None]
     if kind is None:
         kind = "linear" if given else most_accurate_kind(f, found)
@@ -89,8 +93,11 @@ def tabulate(
     if domain is None or isinstance(domain, str):
         if domain not in (None, "optimal"):
             raise ValueError(f'domain={domain!r}: give (lo, hi) or "optimal"')
-        best = search(f, size, nodes=nodes)
+        norm: Norm = "max" if calibration is None else "mean"
+        best = search(f, size, norm=norm, nodes=nodes, weights=calibration)
         domain = best.lo, best.hi
+    elif calibration is not None:
+        raise ValueError("a calibration chooses the domain: give one of the two")
     return LinearTable.build(f, found, *domain, size, nodes)
 
 

@@ -71,19 +71,27 @@ class Table(ABC):
         """Write the table to a file that `cupylut.load` reads back bit for bit."""
         fields, values = self._state()
         fields |= {"format": FORMAT, "kind": self.kind, "report": asdict(self.report)}
-        header = json.dumps(fields, sort_keys=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, header=header, values=values, sha256=_digest(header, values))
-        with open(path, "wb") as file:
-            file.write(buffer.getvalue())
+        write(path, fields, values)
 
 
-def _digest(header: str, values: NDArray[np.float64]) -> str:
-    return hashlib.sha256(header.encode() + values.astype("<f8").tobytes()).hexdigest()
+def _digest(header: str, values: NDArray[Any]) -> str:
+    little_endian = values.astype(values.dtype.newbyteorder("<"))
+    return hashlib.sha256(header.encode() + little_endian.tobytes()).hexdigest()
 
 
-def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """The fields and values of a table file, checked against its digest."""
+def write(path: str | os.PathLike[str], fields: dict[str, Any], values: NDArray[Any]) -> None:
+    """Write fields and values to a file with a digest, the name of its format among the fields."""
+    header = json.dumps(fields, sort_keys=True)
+    buffer = io.BytesIO()
+    np.savez(buffer, header=header, values=values, sha256=_digest(header, values))
+    with open(path, "wb") as file:
+        file.write(buffer.getvalue())
+
+
+def read(
+    path: str | os.PathLike[str], form: str = FORMAT, what: str = "table"
+) -> tuple[dict[str, Any], NDArray[Any]]:
+    """The fields and values of a file of this format, checked against its digest."""
     with open(path, "rb") as file:
         content = file.read()
     try:
@@ -91,12 +99,13 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], NDArray[np.float
             header, values = str(archive["header"]), archive["values"]
             digest = str(archive["sha256"])
         fields = json.loads(header)
-        if fields["format"] != FORMAT:
-            raise ValueError(f"its format is {fields['format']!r}, this version reads {FORMAT!r}")
-        if values.dtype != np.float64 or digest != _digest(header, values):
+        if fields["format"] != form:
+            raise ValueError(f"its format is {fields['format']!r}, this version reads {form!r}")
+        if values.dtype not in (np.float64, np.int64) or digest != _digest(header, values):
             raise ValueError("its content does not match its checksum")
     except Exception as error:
         raise ValueError(
-            f"{os.fspath(path)!r} is not an intact table file ({error}); write one with table.save"
+            f"{os.fspath(path)!r} is not an intact {what} file ({error}); "
+            f"write one with {what}.save"
         ) from error
     return fields, values
