@@ -64,9 +64,9 @@ class Forecast:
 class Calibration:
     """A histogram of inputs x: how often each bfloat16 number is the nearest one to x.
 
-    `update` counts an array where it lies, `merge` adds what another one has counted; both return
-    the calibration, and in any order give the same. Its size is fixed, half a megabyte. It can be
-    compared, pickled and saved.
+    ``Calibration(x)`` counts an array, `update` another one, each where it lies, and `merge` adds
+    what another calibration has counted; in any order they give the same. Its size is fixed, half a
+    megabyte. It can be compared, pickled and saved.
 
     What it is for: ``tabulate(f, calibration=c)`` and ``search(f, norm="mean", weights=c)`` choose
     the domain on which the mean error over these inputs is smallest; ``tabulate(f,
@@ -80,9 +80,7 @@ class Calibration:
 
     >>> import cupylut
     >>> from cupylut.data import minilm_gelu_inputs
-    >>> calibration = Calibration()
-    >>> for layer in minilm_gelu_inputs():
-    ...     calibration = calibration.update(layer)
+    >>> calibration = sum(map(Calibration, minilm_gelu_inputs()), Calibration())  # by layer
     >>> calibration
     Calibration(72,000 inputs in [-11.44, 17.5])
     >>> table = cupylut.tabulate("gelu", calibration=calibration)
@@ -101,9 +99,11 @@ class Calibration:
     # One attribute, so that an interrupt comes before or after an update and never inside it.
     _state: tuple[NDArray[np.int64], float, float]
 
-    def __init__(self) -> None:
-        """Start with no inputs."""
+    def __init__(self, *arrays: Any) -> None:
+        """Count the arrays, if any, as `update` does."""
         self._state = np.zeros(BINS, np.int64), np.inf, -np.inf
+        for x in arrays:
+            self.update(x)
 
     # ---- counting ---------------------------------------------------------------------------
 
@@ -125,9 +125,8 @@ class Calibration:
     def merge(self, other: "Calibration") -> Self:
         """Add what another calibration has counted, and return self.
 
-        The order of merging makes no difference: ``functools.reduce(Calibration.merge, parts,
-        Calibration())`` is the calibration of all inputs of the parts. Raises TypeError where
-        `other` is something else.
+        The order of merging makes no difference. ``a + b`` and ``sum(parts, Calibration())`` leave
+        all of them as they are. Raises TypeError where `other` is something else.
         """
         if not isinstance(other, Calibration):
             raise TypeError(
@@ -135,6 +134,11 @@ class Calibration:
             )
         self._add(*other._state)
         return self
+
+    def __add__(self, other: "Calibration") -> "Calibration":
+        if not isinstance(other, Calibration):
+            return NotImplemented
+        return Calibration().merge(self).merge(other)
 
     def _add(self, counts: NDArray[np.int64], lowest: float, highest: float) -> None:
         before, lo, hi = self._state
@@ -211,7 +215,7 @@ class Calibration:
         Right to within a bin: 1/128 of the value. 0 and 100 give the exact ends. Raises ValueError
         unless 0 ≤ low < high ≤ 100, or if no finite input was counted.
 
-        >>> Calibration().update(range(1, 1001)).percentiles(0, 50)
+        >>> Calibration(range(1, 1001)).percentiles(0, 50)
         (1.0, 500.9375)
         """
         if not 0 <= low < high <= 100:

@@ -1,4 +1,4 @@
-"""calibration.py: what is counted, that parts add up to the whole, and what is made of it."""
+"""calibration.py: what is counted, and that parts add up to the whole."""
 
 import copy
 import functools
@@ -20,9 +20,7 @@ from hypothesis.extra import numpy as hnp
 from samples import BFLOAT16, by_dtype
 
 import cupylut
-from cupylut import Calibration, calibration, search, tabulate
-from cupylut.data import minilm_gelu_inputs
-from cupylut.functions import FUNCTIONS
+from cupylut import Calibration, calibration, tabulate
 
 BIN = 2.0**-7  # the widest bin, relative to the numbers in it
 
@@ -153,18 +151,17 @@ floats = hnp.arrays(
 )
 
 
-def of(x: Any) -> Calibration:
-    return Calibration().update(x)
-
-
 @settings(max_examples=60, deadline=None)
 @given(floats, floats, floats)
 def test_merge_is_associative_and_commutative(x: Any, y: Any, z: Any) -> None:
-    whole = of(x).update(y).update(z)
-    assert of(x).merge(of(y)).merge(of(z)) == whole
-    assert of(x).merge(of(y).merge(of(z))) == whole
-    for parts in itertools.permutations([of(x), of(y), of(z), Calibration()]):
+    whole = Calibration(x).update(y).update(z)
+    assert Calibration(x).merge(Calibration(y)).merge(Calibration(z)) == whole
+    assert Calibration(x).merge(Calibration(y).merge(Calibration(z))) == whole
+    for parts in itertools.permutations(
+        [Calibration(x), Calibration(y), Calibration(z), Calibration()]
+    ):
         assert functools.reduce(Calibration.merge, parts, Calibration()) == whole
+        assert sum(parts, Calibration()) == whole
     assert whole.total == x.size + y.size + z.size
 
 
@@ -173,25 +170,29 @@ def test_merge_is_associative_and_commutative(x: Any, y: Any, z: Any) -> None:
 def test_order_and_division_make_no_difference(x: Any, cut: int, random: Any) -> None:
     order = list(range(x.size))
     random.shuffle(order)
-    assert of(x[:cut]).update(x[cut:]) == of(x)
-    assert of(x[order]) == of(x)
+    assert Calibration(x[:cut]).update(x[cut:]) == Calibration(x)
+    assert Calibration(x[order]) == Calibration(x)
     for one in x:
-        assert of(np.concatenate([x, [one]]).astype(x.dtype)) != of(x)
+        assert Calibration(np.concatenate([x, [one]]).astype(x.dtype)) != Calibration(x)
 
 
 def test_merge_leaves_the_other_alone_and_takes_itself() -> None:
-    a, b = of([1.0, 2.0]), of([3.0])
+    a, b = Calibration([1.0, 2.0]), Calibration([3.0])
     kept = copy.deepcopy(b)
     assert a.merge(b) is a
     assert b == kept
-    assert a == of([3.0, 1.0, 2.0])
+    assert a == Calibration([3.0, 1.0, 2.0])
     assert a.merge(a).count == 6
+    assert (a + b).count == 7
+    assert (a.count, b) == (6, kept)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        a + 1
 
 
 def test_equality() -> None:
-    assert of([1.0]) == of([1.0])
-    assert of([1.0]) != of([1.0, 1.0])
-    assert of([1.0]) != of([1.0 + 2.0**-20])  # the same bin, another end
+    assert Calibration([1.0]) == Calibration([1.0])
+    assert Calibration([1.0]) != Calibration([1.0, 1.0])
+    assert Calibration([1.0]) != Calibration([1.0 + 2.0**-20])  # the same bin, another end
     assert Calibration() != 0
     with pytest.raises(TypeError, match="unhashable"):
         hash(Calibration())
@@ -199,15 +200,15 @@ def test_equality() -> None:
 
 def test_repr() -> None:
     assert repr(Calibration()) == "Calibration(no inputs)"
-    assert repr(of([1.0, -2.5])) == "Calibration(2 inputs in [-2.5, 1])"
-    assert repr(of([np.nan, np.inf])) == "Calibration(0 inputs, 1 NaN, 1 infinite)"
+    assert repr(Calibration([1.0, -2.5])) == "Calibration(2 inputs in [-2.5, 1])"
+    assert repr(Calibration([np.nan, np.inf])) == "Calibration(0 inputs, 1 NaN, 1 infinite)"
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
 def test_an_interrupted_update_keeps_what_was_there(
     where: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    c = of([1.0, 2.0])
+    c = Calibration([1.0, 2.0])
     before, bincount, calls = copy.deepcopy(c), np.bincount, itertools.count()
 
     def interrupted(*args: Any, **kwargs: Any) -> Any:
@@ -225,233 +226,28 @@ def test_an_interrupted_update_keeps_what_was_there(
     "x", [np.zeros(3, complex), ["a"], np.array([object()]), np.zeros(2, np.longdouble)]
 )
 def test_what_is_no_array_of_numbers_is_refused(x: Any) -> None:
-    c = of([1.0])
+    c = Calibration([1.0])
     with pytest.raises(TypeError):
         c.update(x)
-    assert c == of([1.0])
+    assert c == Calibration([1.0])
 
 
 @pytest.mark.parametrize("other", [None, 1.0, np.zeros(3), {"counts": 1}])
 def test_merging_something_else_is_refused(other: Any) -> None:
-    c = of([1.0])
+    c = Calibration([1.0])
     with pytest.raises(TypeError, match="merge takes a Calibration"):
         c.merge(other)
-    assert c == of([1.0])
-
-
-# ---- percentiles and shares ---------------------------------------------------------------------
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    hnp.arrays(
-        np.float32, st.integers(1, 200), elements={"allow_nan": False, "allow_infinity": False}
-    ),
-    st.integers(0, 99),
-    st.integers(1, 100),
-)
-def test_percentiles_are_numpys_to_within_a_bin(x: Any, low: int, high: int) -> None:
-    low, high = min(low, high - 1), max(low + 1, high)
-    ranks = np.array([low, high]) / 100 * x.size
-    ordered = np.sort(wide(x))
-    for got, rank in zip(of(x).percentiles(low, high), ranks, strict=True):
-        # numpy.quantile(method="inverted_cdf"), or its neighbour where the rank is nearly whole.
-        index = np.ceil(rank + np.array([-1e-9, 1e-9])).astype(int) - 1
-        near = ordered[index.clip(0, x.size - 1)]
-        slack = np.maximum(np.abs(near) * BIN, 1e-38)
-        assert (np.abs(got - near) <= slack).any()
-
-
-def test_percentiles_of_many() -> None:
-    x = np.random.default_rng(2).normal(-1, 2, 100_000).astype(np.float32)
-    c = of(x)
-    for low, high in ((0.1, 99.9), (5, 50), (25, 75)):
-        expected = np.quantile(x, [low / 100, high / 100], method="inverted_cdf")
-        assert c.percentiles(low, high) == pytest.approx(expected, rel=BIN)
-    assert c.percentiles(0, 100) == (x.min(), x.max())
-    table = tabulate("gelu", domain=c.percentiles(0.1, 99.9))
-    assert (table.lo, table.hi) == c.percentiles(0.1, 99.9)
-
-
-def test_share_outside_a_domain() -> None:
-    x = np.random.default_rng(3).normal(-1, 2, 100_000).astype(np.float32)
-    c = of(x)
-    for lo, hi in ((-2.5, 2.5), (-6.0, 0.3), (0.0, 1e9)):
-        expected = np.mean((x < lo) | (x > hi))
-        # Of the bins of lo and hi the part on the wrong side is at most what is in them.
-        unsure = sum(np.mean(np.abs(x - end) <= BIN * abs(end)) for end in (lo, hi))
-        assert abs(c.outside(lo, hi) - expected) <= unsure / 10 + 1e-12
-    assert c.outside(float(x.min()), float(x.max())) == 0
-    assert c.outside(float(x.min()), np.nextafter(float(x.max()), 0)) == 1 / x.size
-    assert of([1.0, np.inf, np.nan]).outside(0, 2) == 0
-
-
-# ---- the domain, against brute force on the data ------------------------------------------------
-
-
-def mean_error(x: Any, name: str, lo: float, hi: float, size: int) -> float:
-    """The error of linear interpolation with its tails on the raw data, by definition."""
-    f, x = FUNCTIONS[name], wide(x)
-    nodes = np.linspace(lo, hi, size)
-    y = np.interp(x, nodes, f(nodes))
-    y = np.where(x < lo, f.left(x), np.where(x > hi, f.right(x), y))
-    return float(np.abs(y - f(x)).mean())
-
-
-LAYERS = minilm_gelu_inputs()
-DATA = {
-    "six layers": LAYERS.ravel(),
-    "one layer": LAYERS[2],
-    "bfloat16": LAYERS.ravel().astype(BFLOAT16),
-    "narrow": np.random.default_rng(4).normal(-1, 0.3, 20_000).astype(np.float32),
-    "heavy tails": 2 * np.random.default_rng(5).standard_t(3, 20_000),
-}
-
-
-@pytest.mark.parametrize("name", ["gelu", "silu"])
-@pytest.mark.parametrize("data", DATA)
-def test_optimum_is_that_of_brute_force_on_the_raw_data(data: str, name: str) -> None:
-    x, size = DATA[data], 256
-    c = of(x)
-    found = search(name, size, norm="mean", weights=c)
-    raw = mean_error(x, name, found.lo, found.hi, size)
-    assert found.error == pytest.approx(raw, rel=0.01)
-    close = np.array([0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1, 1.01, 1.02, 1.05, 1.1, 1.3, 2])
-    # Wide ranges too, and the ends of the data themselves.
-    los = [*(found.lo * close), *np.quantile(wide(x), [0, 0.0001, 0.001, 0.01])]
-    his = [*(found.hi * close), *np.quantile(wide(x), [1, 0.9999, 0.999, 0.99])]
-    best = min(mean_error(x, name, lo, hi, size) for lo in los for hi in his if lo < hi)
-    assert raw <= 1.02 * best
-
-
-@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu", "tanh", "mish"])
-def test_calibrated_tables_are_better_on_held_out_data(name: str) -> None:
-    """Half of the data chooses, the other half is measured."""
-    x = LAYERS.ravel()
-    table = tabulate(name, calibration=of(x[::2]))
-    held_out = of(x[1::2])
-    calibrated = held_out.forecast(table).mean_abs
-    assert calibrated < 0.9 * held_out.forecast(tabulate(name, kind="linear")).mean_abs
-    assert calibrated < 0.01 * held_out.forecast(tabulate(name, domain=(-2.5, 2.5))).mean_abs
-
-
-def test_tabulate_with_a_calibration_is_search_with_its_weights() -> None:
-    c = of(LAYERS)
-    table = tabulate("gelu", "float16", size=200, nodes="balanced", calibration=c)
-    best = search("gelu", 200, nodes="balanced", norm="mean", weights=c)
-    assert (table.kind, table.lo, table.hi, table.size) == ("linear", best.lo, best.hi, 200)
-    again = tabulate("gelu", kind="linear", size=200, domain="optimal", calibration=c)
-    assert isinstance(again, cupylut.LinearTable)
-    assert search("gelu", 200, norm="mean", weights=c.weights, domain=(-1, 1)).error_at_given > 0.01
-
-
-# ---- the forecast, against the raw data ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "dtype"),
-    [(None, "float16"), (None, "bfloat16"), (None, "float32"), ("linear", "float32"),
-     ("linear", "float64"), ("linear", "bfloat16")],
-)  # fmt: skip
-def test_forecast_is_the_error_on_the_data(kind: str | None, dtype: str) -> None:
-    x = LAYERS[3].astype(BFLOAT16 if dtype == "bfloat16" else dtype)
-    table = tabulate("gelu", dtype, kind=kind)
-    error = np.abs(wide(table(x)) - FUNCTIONS["gelu"](wide(x)))
-    forecast = of(x).forecast(table)
-    assert forecast.mean_abs == pytest.approx(error.mean(), rel=0.02)
-    assert forecast.rms == pytest.approx(np.sqrt((error**2).mean()), rel=0.03)
-    assert error.max() * 0.8 < forecast.max_abs < error.max() * 1.3
-    assert of(x).min <= forecast.max_abs_at <= of(x).max
-
-
-def test_forecast_sees_clipped_extremes_exactly() -> None:
-    x = [0.1, 0.2, 5.125]
-    forecast = of(x).forecast(tabulate("silu", "float64", domain=(-4, 4)))
-    assert forecast.max_abs_at == 5.125
-    assert forecast.max_abs == pytest.approx(5.125 - FUNCTIONS["silu"](5.125), rel=1e-9)
-    assert forecast.rms == pytest.approx(forecast.max_abs / np.sqrt(3), rel=1e-6)
-    assert str(forecast).endswith(f"max abs {forecast.max_abs:.3g} at 5.125")
-
-
-def test_forecast_beyond_the_range_of_the_dtype() -> None:
-    forecast = of([1e30, 1.0, -1e30]).forecast(tabulate("gelu", "float16"))
-    assert forecast.max_abs < 2**-11
-
-
-def test_forecast_of_a_function_of_the_user() -> None:
-    def softsign(x: Any) -> Any:
-        return x / (1 + np.abs(x))
-
-    table = tabulate(softsign, domain=(-64, 64), left=-1.0, right=1.0)
-    c = of(np.linspace(-10, 10, 1000))
-    with pytest.raises(ValueError, match="function that the table of 'softsign' stands for"):
-        c.forecast(table)
-    assert 0 < c.forecast(table, softsign).max_abs < 1e-2
-    assert c.forecast(table, np.tanh).max_abs > 0.05
-
-
-# ---- nothing to calibrate with ------------------------------------------------------------------
-
-NOTHING = {"no inputs": [], "all NaN": [np.nan] * 5, "all infinite": [np.inf, -np.inf]}
-
-
-@pytest.mark.parametrize("data", NOTHING)
-def test_without_finite_inputs_there_is_an_error(data: str) -> None:
-    c = of(NOTHING[data])
-    uses: list[Callable[[], Any]] = [
-        lambda: c.min,
-        lambda: c.max,
-        lambda: c.weights,
-        lambda: c.percentiles(1, 99),
-        lambda: c.outside(-1, 1),
-        lambda: c.forecast(tabulate("gelu", kind="linear")),
-        lambda: search("gelu", norm="mean", weights=c),
-        lambda: tabulate("gelu", calibration=c),
-    ]
-    for use in uses:
-        with pytest.raises(ValueError, match="no finite input was counted"):
-            use()
-    assert c.count == 0
-    assert c.update([1.0, 2.0]).count == 2
-
-
-def test_constant_inputs_choose_no_domain() -> None:
-    c = of(np.full(1000, 1.5, np.float32))
-    with pytest.raises(ValueError, match=r"every input is 1\.5"):
-        tabulate("gelu", calibration=c)
-    assert c.percentiles(0, 100) == (1.5, 1.5)
-    assert c.outside(1.5, 2) == 0
-    assert c.forecast(tabulate("gelu")).max_abs < 1e-6
-
-
-def test_two_inputs_are_enough() -> None:
-    table = tabulate("gelu", calibration=of([-1.5, 1.5]))
-    assert of([-1.5, 1.5]).forecast(table).max_abs < 1e-6
-
-
-def test_arguments_that_make_no_sense() -> None:
-    c = of([1.0, 2.0])
-    for low, high in ((5, 5), (-1, 50), (50, 101), (np.nan, 5)):
-        with pytest.raises(ValueError, match="from 0 to 100"):
-            c.percentiles(low, high)
-    with pytest.raises(ValueError, match="lower one first"):
-        c.outside(2, 1)
-    with pytest.raises(ValueError, match="one of the two"):
-        tabulate("gelu", domain=(-1, 1), calibration=c)
-    with pytest.raises(ValueError, match="takes no calibration"):
-        tabulate("gelu", "float16", kind="direct", calibration=c)
-    with pytest.raises(ValueError, match='apply to norm="mean"'):
-        search("gelu", weights=c)
+    assert c == Calibration([1.0])
 
 
 # ---- keeping ------------------------------------------------------------------------------------
 
 
 def every_kind() -> Calibration:
-    return of(random_bits(np.dtype(np.float32), 3000))
+    return Calibration(random_bits(np.dtype(np.float32), 3000))
 
 
-@pytest.mark.parametrize("make", [Calibration, every_kind, lambda: of([np.nan])])
+@pytest.mark.parametrize("make", [Calibration, every_kind, lambda: Calibration([np.nan])])
 def test_save_load_pickle_and_copy(make: Callable[[], Calibration], tmp_path) -> None:
     c = make()
     path = tmp_path / "any name"

@@ -1,17 +1,18 @@
-"""Real activation inputs, captured from a trained model, to measure lookup tables on.
+"""Real activation inputs, captured from trained models, to measure lookup tables on.
 
-``README.md`` beside this file says where they come from; :mod:`cupylut.data.capture` is the
-script that made them.
+``README.md`` beside this file says where they come from; :mod:`cupylut.data.capture` and
+:mod:`cupylut.data.train` are the scripts that made them.
 """
 
 from __future__ import annotations
 
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["minilm_gelu_inputs"]
+__all__ = ["character_inputs", "minilm_gelu_inputs"]
 
 MINILM_FILE = "minilm_gelu_inputs.npy"
 
@@ -29,6 +30,31 @@ def minilm_gelu_inputs() -> NDArray[np.float32]:
     >>> bool((inputs.mean(axis=1) < 0).all())  # most units are off for most tokens
     True
     """
-    with resources.files(__name__).joinpath(MINILM_FILE).open("rb") as file:
+    return _read(MINILM_FILE)
+
+
+def character_file(activation: str) -> str:
+    """The name of the file that `character_inputs` reads."""
+    return f"character_{activation}_inputs.npy"
+
+
+def character_inputs(activation: Literal["gelu_tanh", "silu"]) -> NDArray[np.float32]:
+    """Return what enters the activations of a character-level transformer trained with them.
+
+    The array has shape ``(2, 3, 12000)`` and dtype ``float32``: inputs met while reading training
+    text and held-out text, by layer, each a uniform random sample. The model with "gelu_tanh" has
+    plain MLPs, that with "silu" gated ones; "silu" gives the inputs of the gate.
+
+    >>> training, held_out = character_inputs("silu")
+    >>> held_out.shape, held_out.dtype.name
+    ((3, 12000), 'float32')
+    """
+    if activation not in ("gelu_tanh", "silu"):
+        raise ValueError(f'activation={activation!r}: choose "gelu_tanh" or "silu"')
+    return _read(character_file(activation))
+
+
+def _read(name: str) -> NDArray[np.float32]:
+    with resources.files(__name__).joinpath(name).open("rb") as file:
         inputs: NDArray[np.float32] = np.load(file, allow_pickle=False)
     return inputs
