@@ -7,7 +7,7 @@ then settled once, on the views.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from types import ModuleType, SimpleNamespace
@@ -280,12 +280,31 @@ class DLPackArrays(NumpyArrays):
             )
 
 
+class DaskArrays(NumpyArrays):
+    """Dask arrays, whose blocks belong to a library of their own once they are computed."""
+
+    def view(self, x: Any) -> Any:
+        raise TypeError("a Dask array has no values yet: map over its blocks, or compute() it")
+
+    def map_blocks(self, function: Callable[[Any], Any], x: Any, out: Any) -> Any:
+        """The Dask array of function(block), of blocks that do not change their shape."""
+        dask = sys.modules["dask.array"]
+        if not isinstance(x, dask.Array):
+            raise TypeError(f"{_name(x)} is not a Dask array: pass a dask.array.Array")
+        if out is not None:
+            raise TypeError("Dask arrays are lazy, so there is no out=: use the returned array")
+        # An empty block tells the kind of the result, and errors now rather than when computed.
+        meta = function(dask.utils.meta_from_array(x))
+        return x.map_blocks(function, dtype=meta.dtype, meta=meta)
+
+
 _LIBRARIES: dict[str, NumpyArrays] = {
     "numpy": NumpyArrays(),
     "cupy": CupyArrays(),
     "torch": TorchArrays(),
     "jax": JaxArrays(),
     "jaxlib": JaxArrays(),
+    "dask": DaskArrays(),
 }
 _OTHER = DLPackArrays()
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,8 @@ def apply(table: Table | Callable[[DType], Table], x: Any, out: Any = None) -> A
 
 def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
     library = arrays.library_of(x)
+    if isinstance(library, arrays.DaskArrays):
+        return library.map_blocks(partial(apply, table), x, out)
     with library.context(x):
         source = library.view(x)
         dtype = library.result_dtype(source)
@@ -170,7 +172,8 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = No
     The tanh form is x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
 
     x: an array of NumPy, CuPy, PyTorch or JAX, or of anything else with DLPack, on the CPU or a
-    CUDA device, of any shape and strides; or a number or list, as numpy.asarray takes them.
+    CUDA device, of any shape and strides; a Dask array, which stays lazy; or a number or list, as
+    numpy.asarray takes them.
     float16, bfloat16, float32 and float64 keep their dtype; integers and bools become the float
     that NumPy's functions make of them. x is not modified.
 
