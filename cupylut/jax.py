@@ -12,6 +12,7 @@ float32 inputs and results that are subnormal go through their bit patterns, as 
 The derivative is a lookup too, in the table of the function's derivative.
 """
 
+from collections.abc import Callable
 from functools import partial, singledispatch
 from typing import Any
 
@@ -22,8 +23,9 @@ from jax import lax
 
 from .accuracy import DType, all_inputs
 from .ops import derivative_table
-from .tables import GateTable, LinearTable, Table
+from .tables import GateTable, LinearTable, PolynomialTable, Table
 from .tables.gate import SCALE, unpack
+from .tables.polynomial import Side
 
 SMALLEST_NORMAL = 2.0**-126  # of float32
 TINY = 2.0**-149  # the smallest float32: the unit of subnormal bit patterns
@@ -132,3 +134,35 @@ def _(table: GateTable, x: Any) -> Any:
     for coefficients in c.T[::-1] / SCALE:
         q = q * d + _gather(coefficients, segment)
     return jnp.copysign(jnp.maximum(x, 0) - a * q, x)
+
+
+@_in_float64.register
+def _(table: PolynomialTable, x: Any) -> Any:
+    """The steps of tables/polynomial.py, what that does in the table's dtype included."""
+    real, integer = table.dtype.type, np.dtype(f"i{table.dtype.itemsize}").type
+
+    def pick(of: Callable[[Side], float], kind: type[Any] = np.float64) -> Any:
+        """A number of the side that each x is on."""
+        return jnp.where(x > 0, kind(of(table.right)), kind(of(table.left)))
+
+    magnitude = jnp.fmin(jnp.abs(x), pick(lambda side: side.layout.limit))
+    a = magnitude.astype(real)
+    dropped = pick(lambda side: side.layout.dropped, integer)
+    u = a + pick(lambda side: side.layout.offset, real)
+    number = lax.bitcast_convert_type(u, integer) >> dropped
+    segment = number.astype(np.int32) - pick(lambda side: side.first, np.int32)
+    start = lax.bitcast_convert_type(number << dropped, real)
+    d = (a - (start - pick(lambda side: side.layout.origin, real))).astype(np.float64)
+
+    c0, rest, *others = table.rows.T
+    p = 0.0
+    for coefficients in (*reversed(others), rest):
+        p = p * d + _gather(coefficients, segment)
+    p += _gather(c0, segment)
+    if table.product:
+        p *= magnitude
+    y = p * pick(lambda side: side.scale) + pick(lambda side: side.intercept)
+    slope = pick(lambda side: float(real(side.slope)))
+    line = slope * jnp.fmin(jnp.abs(x), pick(lambda side: side.reach))
+    y += _widened(_narrowed(line, table.dtype))
+    return jnp.where(jnp.abs(x) > (0 if table.product else -1), y, x)

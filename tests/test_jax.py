@@ -15,7 +15,7 @@ from jax import lax  # noqa: TID251
 from samples import BFLOAT16, bits, same, values
 
 import cupylut
-from cupylut import FUNCTIONS, Function, tabulate
+from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
 from cupylut.accuracy import all_inputs, correctly_rounded, widened
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
@@ -64,6 +64,16 @@ def test_float32_results_are_numpys_subnormal_ones_included(name: str) -> None:
         assert tiny.sum() > 1000
     with jax.enable_x64(True):
         assert same(np.asarray(jax.jit(function)(x)), want)
+
+
+@pytest.mark.parametrize("name", ["tanh", "mish", "selu", "leaky_relu"])
+def test_tables_of_the_other_kinds_give_numpys_results(name: str) -> None:
+    x = patterns(20_000)
+    for table in (
+        tabulate(name, kind="linear", nodes="balanced"),
+        PolynomialTable.build(FUNCTIONS[name], FLOAT32),
+    ):
+        assert same(np.asarray(jax.jit(table)(x)), table(x))
 
 
 @by_function
