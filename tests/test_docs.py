@@ -1,4 +1,4 @@
-"""The Python in README.md and docs/ runs as it is printed there."""
+"""The Python in README.md and docs/ runs as it is printed there; sessions (>>>) run as doctests."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python\n(?!>>>)(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[object]:
