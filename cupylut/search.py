@@ -123,8 +123,8 @@ class _WorstCase:
         per_segment = max(1, 512 // (size - 1)) | 1
         self.inner = (np.arange(per_segment) + 0.5) / per_segment
         # Crowded around 0, as far out as the tails need.
-        reach = np.arcsinh([_reach(f, -1.0), _reach(f, 1.0)])
-        self.grid = np.sinh(np.linspace(-reach[0], reach[1], 4097))
+        lo, hi = np.arcsinh([-reach(f, -1.0), reach(f, 1.0)])
+        self.grid = np.sinh(np.linspace(lo, hi, 4097))
         below, above = self.clipping(self.grid)
         self.left_sup = np.maximum.accumulate(below)
         self.right_sup = np.maximum.accumulate(above[::-1])[::-1]
@@ -245,8 +245,11 @@ class _Mean:
         return min(ends, improved(*ends, 0.03), key=error)
 
 
-def _reach(f: Function, sign: float) -> float:
-    """How far out f is its tail to the last bit of float64, at most _FARTHEST."""
+def reach(f: Function, sign: float) -> float:
+    """How far out f is its tail to the last bit of float64, at most _FARTHEST.
+
+    Raises ValueError where f is not finite on the way, or does not approach the tail.
+    """
     tail = f.tails[0 if sign < 0 else 1]
     reach = 1.0
     while True:

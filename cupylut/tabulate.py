@@ -8,8 +8,9 @@ from .accuracy import DType, as_dtype
 from .calibration import Calibration
 from .declaration import Function, Reference
 from .functions import as_function
-from .search import Norm, search
-from .tables import KINDS, DirectTable, GateTable, LinearTable, Table
+from .search import Norm, reach, search
+from .tables import KINDS, DirectTable, GateTable, LinearTable, PolynomialTable, Table
+from .tables.fit_polynomial import MAX_BYTES
 from .tables.linear import Nodes
 
 
@@ -22,6 +23,7 @@ def tabulate(
     domain: tuple[float, float] | Literal["optimal"] | None = None,
     nodes: Nodes | None = None,
     calibration: Calibration | None = None,
+    error: float | None = None,
     left: float | str | None = None,
     right: float | str | None = None,
 ) -> Table:
@@ -33,7 +35,8 @@ def tabulate(
     dtype: float16, bfloat16, float32 or float64.
 
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
-    "gate", within one ulp on every input, for gelu, gelu_tanh and silu in float32; or
+    "gate", within one ulp on every input, for gelu, gelu_tanh and silu in float32; "polynomial",
+    within 2 ulp, for any function in float32 and those of `cupylut.FUNCTIONS` in float64; or
     "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
     Left out, it is the first of them that there is, and linear if size, domain, nodes or
     calibration are given.
@@ -44,12 +47,17 @@ def tabulate(
     error has both signs and is half as large. calibration: real inputs; then the optimal domain is
     the one with the smallest mean error over them.
 
+    error: the largest absolute error allowed. The table is then the smallest one that keeps to it,
+    of any kind or of the one given; linear and polynomial ones of at most 48 KB, which every GPU
+    has of shared memory, are tried.
+
     The table is immutable. ``table(x)`` evaluates it on an array of any library, ``table.report``
     says how far it is from f, ``table.save(path)`` keeps it.
 
     Raises ValueError for an unknown function, kind or dtype, for a size, domain or nodes that make
     no table of this kind, for a calibration without two inputs that differ or with a domain
-    beside it, and for a callable that is not finite on the domain or does not approach its tails.
+    beside it, for an error out of reach, saying how near the best table comes, and for a callable
+    that is not finite or does not approach its tails.
 
     Source: Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference of High-Cost
     Activation Functions" (2024).
@@ -66,28 +74,36 @@ def tabulate(
     >>> tabulate("gelu")
     GateTable(gelu, float32, 309 segments, at most 0.9637 ulp)
 
+    >>> tabulate("gelu", error=1e-3)
+    PolynomialTable(gelu, float32, 2 segments of degree 7, error at most 0.001)
+
     Any other function, here the softsign with its tails −1 and 1:
 
-    >>> softsign = tabulate(lambda x: x / (1 + abs(x)), domain=(-64, 64), left=-1.0, right=1.0)
-    >>> softsign(np.float32([-np.inf, 1])).round(2)
-    array([-1. ,  0.5], dtype=float32)
+    >>> softsign = tabulate(lambda x: x / (1 + abs(x)), left=-1.0, right=1.0)
+    >>> softsign(np.float32([-np.inf, -3, 1]))
+    array([-1.  , -0.75,  0.5 ], dtype=float32)
     """
     f = as_function(function, left, right)
     found = as_dtype(dtype)
+    if f is not function and callable(function):
+        for sign in (-1.0, 1.0):  # of a declared function it is known
+            reach(f, sign)
     layout = {"size": size, "domain": domain, "nodes": nodes, "calibration": calibration}
     given = [name for name, value in layout.items() if value is not None]
+    if kind is not None and kind not in KINDS:
+        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
+    if error is not None:
+        if given:
+            raise ValueError(f"give error= or {', '.join(given)}, not both: error= chooses them")
+        return smallest_table(f, found, error, kind)
     if kind is None:
         kind = "linear" if given else most_accurate_kind(f, found)
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
     if kind != "linear":
         if given:
             raise ValueError(
                 f"kind={kind!r} takes no {', '.join(given)}: that is for linear tables"
             )
-        exact: type[DirectTable | GateTable]
-        exact = DirectTable if kind == "direct" else GateTable
-        return exact.build(f, found)
+        return _exact(kind).build(f, found)
     size = 1024 if size is None else size
     nodes = "plain" if nodes is None else nodes
     if domain is None or isinstance(domain, str):
@@ -101,8 +117,70 @@ def tabulate(
     return LinearTable.build(f, found, *domain, size, nodes)
 
 
+def _exact(kind: str) -> type[DirectTable | GateTable | PolynomialTable]:
+    exact: dict[str, type[DirectTable | GateTable | PolynomialTable]]
+    exact = {cls.kind: cls for cls in (DirectTable, GateTable, PolynomialTable)}
+    return exact[kind]
+
+
 def most_accurate_kind(function: Function, dtype: DType) -> str:
     """The kind that `tabulate` and the array functions choose for a dtype if left to it."""
     if dtype.itemsize == 2:
         return DirectTable.kind
-    return (GateTable if GateTable.is_fitted(function, dtype) else LinearTable).kind
+    if GateTable.is_fitted(function, dtype):
+        return GateTable.kind
+    # The float64 reference of another function does not tell what 2 ulp are in float64.
+    known = dtype.itemsize == 4 or PolynomialTable.is_fitted(function, dtype)
+    return (PolynomialTable if known else LinearTable).kind
+
+
+def smallest_table(function: Function, dtype: DType, error: float, kind: str | None) -> Table:
+    """The table of the fewest bytes that is nowhere off by more than `error`."""
+    if not error > 0:
+        raise ValueError(f"error={error!r}: give a positive number")
+    found: list[Table] = []
+    refusals: list[str] = []
+
+    def consider(table: Table) -> None:
+        if table.report.max_abs <= error:
+            found.append(table)
+        else:
+            refusals.append(f"{table!r} is off by {table.report.max_abs:.3g}")
+
+    if kind in (None, "direct") and dtype.itemsize == 2:
+        consider(DirectTable.build(function, dtype))
+    elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
+        consider(GateTable.build(function, dtype))
+    if kind in (None, "polynomial") and dtype.itemsize > 2:
+        try:
+            consider(PolynomialTable.build(function, dtype, error))
+        except ValueError as refusal:
+            refusals.append(str(refusal))
+    if kind in (None, "linear") and function.left is not None and function.right is not None:
+        most = min([MAX_BYTES, *(table.entries.nbytes - 1 for table in found)])
+        consider(_smallest_linear(function, dtype, error, most))
+    if not found:
+        best = "; ".join(refusals) or f"there is no {kind} table in {dtype.name}"
+        raise ValueError(f"no table of {function.name} keeps to error={error:g}: {best}")
+    return min(found, key=lambda table: table.entries.nbytes)
+
+
+def _smallest_linear(function: Function, dtype: DType, error: float, most: int) -> LinearTable:
+    """The linear table with the fewest nodes within `error`, else the largest of `most` bytes."""
+
+    def with_nodes(size: int) -> LinearTable:
+        best = search(function, size, nodes="balanced")
+        return LinearTable.build(function, dtype, best.lo, best.hi, size, "balanced")
+
+    entry_bytes = 16 if dtype.itemsize == 8 else 8
+    high = max(2, most // entry_bytes - 1)
+    table = with_nodes(high)
+    low = 1  # too few nodes
+    while table.report.max_abs <= error and high - low > 1:
+        middle = (low + high) // 2
+        smaller = with_nodes(middle)
+        if smaller.report.max_abs <= error:
+            table, high = smaller, middle
+        else:
+            low = middle
+    return table

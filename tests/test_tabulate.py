@@ -33,7 +33,10 @@ def test_the_most_accurate_kind_is_the_default() -> None:
         "float32": "gate",
         "float64": "linear",
     }
-    assert tabulate("mish").kind == "linear"
+    assert tabulate("mish").kind == "polynomial"
+    own = tabulate(np.arctan, left=-np.pi / 2, right=np.pi / 2)
+    assert own.kind == "polynomial"
+    assert own.report.max_ulp <= 2
     assert tabulate("silu", domain="optimal").kind == "linear"
     with pytest.raises(ValueError, match="no gate table was fitted for mish in float32"):
         tabulate("mish", kind="gate")
@@ -79,6 +82,51 @@ def test_a_function_of_the_user() -> None:
 def test_bad_input(arguments: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         tabulate(**{"function": "gelu"} | arguments)
+
+
+@pytest.mark.parametrize("kind", ["direct", "polynomial", "linear"])
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (lambda x: 1 + np.tanh(x), r"own\(-.*\) = .*, but the left tail, constant -1"),
+        (lambda x: np.where(abs(x) > 1.5, np.nan, x), r"own\(-.*\) is (NaN|not finite)"),
+        (lambda x: np.where(x == -1, np.inf, np.tanh(x)), r"own\(-1\) is not finite"),
+    ],
+)
+def test_bad_functions_are_refused_by_name_and_place(kind: str, reference, message: str) -> None:
+    def own(x: np.ndarray) -> np.ndarray:
+        return reference(x)
+
+    with pytest.raises(ValueError, match=message):
+        tabulate(own, "float16" if kind == "direct" else "float32", kind=kind, left=-1.0, right=1.0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("error", [0.05, 0.005])
+def test_the_smallest_table_within_an_error(dtype: str, error: float) -> None:
+    table = tabulate("tanh", dtype, error=error)
+    assert table.report.max_abs <= error
+    for kind in ["direct" if table.dtype.itemsize == 2 else "polynomial", "linear"]:
+        other = tabulate("tanh", dtype, error=error, kind=kind)
+        assert other.kind == kind
+        assert other.report.max_abs <= error
+        assert other.entries.nbytes >= table.entries.nbytes
+    linear = tabulate("tanh", dtype, error=error, kind="linear")
+    fewer = tabulate("tanh", dtype, size=linear.size - 1, nodes="balanced")
+    assert fewer.report.max_abs > error
+
+
+def test_errors_out_of_reach_and_senseless() -> None:
+    with pytest.raises(ValueError, match=r"no table of gelu keeps to error=1e-12: GateTable.* is"):
+        tabulate("gelu", error=1e-12)
+    with pytest.raises(ValueError, match=r"DirectTable.* is off by"):
+        tabulate("gelu", "bfloat16", error=1e-9)
+    with pytest.raises(ValueError, match="there is no direct table in float32"):
+        tabulate("gelu", error=1e-3, kind="direct")
+    with pytest.raises(ValueError, match="error= or size, domain, not both"):
+        tabulate("gelu", error=1e-3, size=5, domain=(-1, 1))
+    with pytest.raises(ValueError, match="positive"):
+        tabulate("gelu", error=0.0)
 
 
 def test_dtypes_must_match(table: cupylut.Table) -> None:

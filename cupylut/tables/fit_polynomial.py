@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import product
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.polynomial.chebyshev import cheb2poly
+from numpy.polynomial.chebyshev import cheb2poly, chebvander
 
 from ..accuracy import UNMEASURED, DType, ulp
 from ..declaration import Float64Array, Function, Tail
@@ -32,6 +32,7 @@ PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 # Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
 SCALE = 80
 
+Solver: TypeAlias = Callable[[Float64Array], Float64Array]
 Item = TypeVar("Item")
 
 
@@ -395,15 +396,25 @@ def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
 
 
 @cache
-def chebyshev(degree: int) -> tuple[Float64Array, Float64Array, Float64Array]:
-    """Chebyshev points t in (−1, 1), and matrices: values there to coefficients to powers of t."""
-    k = np.arange(degree + 1)
-    angles = (k + 0.5) * (np.pi / (degree + 1))
-    to_coefficients = np.cos(np.outer(angles, k)) * (2 / (degree + 1))
-    to_coefficients[:, 0] /= 2
-    to_powers = np.array([np.pad(cheb2poly(row[: i + 1]), (0, degree - i))
-                          for i, row in enumerate(np.eye(degree + 1))])  # fmt: skip
-    return np.cos(angles), to_coefficients, to_powers
+def chebyshev(degree: int) -> Float64Array:
+    """Chebyshev points in (−1, 1), of so few bits that those of a segment are exact."""
+    angles = (np.arange(degree + 1) + 0.5) * (np.pi / (degree + 1))
+    return np.asarray(np.rint(np.cos(angles) * 2.0**12) * 2.0**-12)
+
+
+@cache
+def _to_powers(degree: int) -> tuple[Float64Array, Float64Array]:
+    """Matrices from values at these points to Chebyshev coefficients, and from them to powers."""
+    to_coefficients = np.asarray(np.linalg.inv(chebvander(chebyshev(degree), degree)).T, np.float64)
+    rows = [np.pad(cheb2poly(row[: i + 1]), (0, degree - i))
+            for i, row in enumerate(np.eye(degree + 1))]  # fmt: skip
+    return to_coefficients, np.array(rows)
+
+
+def powers_of(p: Float64Array) -> Float64Array:
+    """The coefficients of the polynomials in t with these values at the Chebyshev points."""
+    to_coefficients, to_powers = _to_powers(p.shape[1] - 1)
+    return np.asarray(p @ to_coefficients @ to_powers)
 
 
 def shifted(powers: Float64Array, by: Float64Array) -> Float64Array:
@@ -415,22 +426,24 @@ def shifted(powers: Float64Array, by: Float64Array) -> Float64Array:
     return result
 
 
-def interpolate(goal: Goal, half: Half, layout: Layout, degree: int) -> tuple[Float64Array, int]:
+def interpolate(
+    goal: Goal, half: Half, layout: Layout, degree: int, solve: Solver = powers_of
+) -> tuple[Float64Array, int]:
     """The coefficients of every segment, c0, rest, c1, …, of P·2^k, and k."""
     info = np.finfo(goal.dtype)
     starts, origins = layout.starts(), layout.points(layout.origin)
     ends = np.append(starts[1:], layout.limit)
     curved = slice(None, None if half.tail is None else -1)
     middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
-    points, to_coefficients, to_powers = chebyshev(degree)
-    a = middle[:, None] + radius[:, None] * points
+    a = middle[:, None] + radius[:, None] * chebyshev(degree)
     q = half.q(a)
     p = q / a if goal.product else q
     largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(half.tail or 0))
-    k = int(np.clip(info.maxexp - 8 - np.frexp(largest)[1], 0, SCALE))
-    powers = (p * 2.0**k) @ to_coefficients @ to_powers
+    k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
+    powers = solve(p * 2.0**k)
+    noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
     powers = shifted(powers, (origins[curved] - middle) / radius)
-    powers[np.abs(powers) < 2.0**-45 * np.abs(powers).max(axis=1, keepdims=True)] = 0  # noise
+    powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
     rows = np.zeros((layout.count, degree + 2))
     c0 = powers[:, 0].astype(goal.dtype)
     rows[curved, 0] = c0

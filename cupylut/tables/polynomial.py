@@ -35,6 +35,8 @@ in the last bit; both keep the promise.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -42,6 +44,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
+from ..functions import is_declared
 from .linear import CHUNK
 from .table import Table
 
@@ -162,6 +165,11 @@ class PolynomialTable(Table):
         self.rows.flags.writeable = False
 
     @classmethod
+    def is_fitted(cls, function: Function, dtype: DType) -> bool:
+        """Whether the library comes with this table."""
+        return is_declared(function) and _data_file(function, dtype).is_file()
+
+    @classmethod
     def build(cls, function: Function, dtype: DType, error: float | None = None) -> Self:
         """The smallest table that keeps the promise, or that is nowhere off by more than `error`.
 
@@ -246,7 +254,8 @@ class PolynomialTable(Table):
         """The table itself, now with its report."""
         lo, hi = -min(self.left.layout.limit, 1024), min(self.right.layout.limit, 1024)
         x, even = probe_points(self.dtype, lo, hi, len(self.rows))
-        x = x[(x >= self.domain[0]) & (x <= self.domain[1])]
+        inside = (x >= self.domain[0]) & (x <= self.domain[1])
+        x = x[inside | ~np.isfinite(x)]
         y = np.empty_like(x)
         self.evaluate(x, y)
         object.__setattr__(self, "report", error_report(function, x, y, even))
@@ -286,6 +295,10 @@ class PolynomialTable(Table):
             worst_ulp=float(fields["worst_ulp"]),
             report=ErrorReport(**fields["report"]),
         )
+
+
+def _data_file(function: Function, dtype: DType) -> Traversable:
+    return resources.files("cupylut.data") / f"{function.name}_{dtype.name}.npz"
 
 
 class _Evaluator:
