@@ -11,6 +11,7 @@
 #include "direct.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
+#include "polynomial.cuh"
 #include "stream.cuh"
 
 // z · f(x); with f′ in place of f, the gradient of f for an incoming gradient z.
