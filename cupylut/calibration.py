@@ -99,10 +99,10 @@ class Calibration:
     # One attribute, so that an interrupt comes before or after an update and never inside it.
     _state: tuple[NDArray[np.int64], float, float]
 
-    def __init__(self, *arrays: Any) -> None:
-        """Count the arrays, if any, as `update` does."""
+    def __init__(self, *inputs: Any) -> None:
+        """Count arrays, if any are given, as `update` does."""
         self._state = np.zeros(BINS, np.int64), np.inf, -np.inf
-        for x in arrays:
+        for x in inputs:
             self.update(x)
 
     # ---- counting ---------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Calibration:
 
     @property
     def count(self) -> int:
-        """How many inputs were finite: all that the other properties but `nans` speak of."""
+        """How many inputs were finite; all that is derived from a calibration is about these."""
         return self.total - self.nans - sum(self.infinities)
 
     @property
@@ -198,6 +198,10 @@ class Calibration:
         # One input each lies at the ends; where there is only one input, at both.
         ends = np.array([1.0, 1.0 if self.count > 1 else 0.0])
         bins = _nearest(np.clip([lowest, highest], -_LARGEST, _LARGEST))
+        # Which of the zeros is the smallest, or the largest, is chance: take them for one.
+        counts[0] += counts[_SIGN]
+        counts[_SIGN] = 0
+        bins[bins == _SIGN] = 0
         np.subtract.at(counts, bins, ends.astype(np.int64))
         pattern = np.flatnonzero(counts)
         part = ((np.arange(_POINTS) + 0.5) / _POINTS - 0.5) * 2**16

@@ -71,6 +71,13 @@ def test_an_input_counts_at_the_bfloat16_number_nearest_to_it(dtype: Any) -> Non
         assert (inside.astype(BFLOAT16) == nearest).all()
 
 
+def test_ties_go_away_from_zero() -> None:
+    tie = 1 + 2.0**-8
+    points, _ = Calibration([-9.0, -tie, tie, 9.0]).weights
+    assert np.abs(points[1:-1]).min() > tie
+    assert np.abs(points[1:-1]).max() < tie + BIN
+
+
 def test_numbers_that_bfloat16_has_not_stay_finite() -> None:
     x = np.array([3.4e38, -1e300, 1e-320, 1e308])
     c = Calibration().update(x)
@@ -80,13 +87,23 @@ def test_numbers_that_bfloat16_has_not_stay_finite() -> None:
     assert (single.count, single.infinities) == (2, (0, 0))
 
 
+@pytest.mark.parametrize("zeros", [[0.0, -0.0], [-0.0, 0.0], [-0.0], [-1e-320, 1e-320]])
+def test_zeros_of_either_sign(zeros: list[float]) -> None:
+    for x in (zeros, [*zeros, 1.0], [-1.0, *zeros]):
+        points, weights = Calibration(*x).weights
+        assert weights.min() >= 0
+        assert weights.sum() == len(x)
+        assert points.min() == min(x)
+
+
 def test_work_in_chunks_leaves_nothing_out() -> None:
     n = 2 * calibration._CHUNK + 3
     for dtype in ("float16", "float32", "float64"):
         x = (np.arange(n) % 60_000).astype(dtype)
-        x[-1], x[0] = -7, np.nan
+        x[-1], x[0], x[1] = -7, np.nan, 65_000
         c = Calibration().update(x)
-        assert (c.total, c.nans, c.min) == (n, 1, -7)
+        assert (c.total, c.nans, c.min, c.max) == (n, 1, -7, x[1])
+        assert (Calibration(x[::-1]).min, Calibration(x[::-1]).max) == (-7, x[1])
         assert c.outside(-1, 1000) == pytest.approx(np.mean((x[1:] < 0) | (x[1:] > 1000)), rel=0.01)
 
 

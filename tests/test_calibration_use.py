@@ -54,6 +54,7 @@ def test_percentiles_of_many() -> None:
         expected = np.quantile(x, [low / 100, high / 100], method="inverted_cdf")
         assert c.percentiles(low, high) == pytest.approx(expected, rel=BIN)
     assert c.percentiles(0, 100) == (x.min(), x.max())
+    assert Calibration([1.0, 100.0]).percentiles(0, 50) == (1.0, 1.0)
     table = tabulate("gelu", domain=c.percentiles(0.1, 99.9))
     assert (table.lo, table.hi) == c.percentiles(0.1, 99.9)
 

@@ -91,6 +91,14 @@ def test_error_at_a_given_domain_is_all_clipping_at_the_papers() -> None:
     assert search("gelu", 1024).error_at_given is None
 
 
+def test_the_range_of_few_inputs_is_tried_and_improved() -> None:
+    """The optimum of the whole line is one place to start from, and here a bad one."""
+    sample = np.random.default_rng(6).normal(size=200)
+    ends = float(sample.min()), float(sample.max())
+    found = search("gelu", norm="mean", weights=(sample, np.ones(200)), domain=ends)
+    assert found.error < 0.995 * found.error_at_given
+
+
 def test_weights_are_a_sample_of_inputs() -> None:
     sample = np.random.default_rng(1).normal(-1, 0.3, 20_000)
     found = search("silu", 256, norm="mean", weights=(sample, np.ones_like(sample)))
