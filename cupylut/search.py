@@ -199,6 +199,7 @@ class _Mean:
         self.f, self.size, self.nodes = f, size, nodes
         self.left, self.right = f.tails
         self.evaluations = 0
+        self.is_smooth = weights is None
         if weights is None:
             x = np.linspace(-8.5, 8.5, 32769)
             w = np.exp(-x * x / 2)
@@ -235,6 +236,8 @@ class _Mean:
             found = minimize(error, simplex[0], method="Nelder-Mead", options=options)
             return float(found.x[0]), float(found.x[1])
 
+        if self.is_smooth:
+            return improved(lo, hi, 0.2)
         # Where the ends lie between two inputs makes many shallow minima: start from wide and from
         # narrow, and look around the better one again.
         starts = [(lo, hi)]
