@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 
 from .accuracy import DTYPES, DType
-from .device import require_cupy
+from .device import external_stream, require_cupy
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
@@ -102,7 +102,7 @@ class CupyArrays(NumpyArrays):
 
 
 class TorchArrays(NumpyArrays):
-    """PyTorch tensors on the CPU and on CUDA devices."""
+    """PyTorch tensors on the CPU and on CUDA devices, for tables and out=; see also torch.py."""
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         self._check(x)
@@ -123,13 +123,13 @@ class TorchArrays(NumpyArrays):
             )
         if x.requires_grad and torch.is_grad_enabled():
             raise ValueError(
-                "a tensor requires grad, and cupylut has no backward pass yet: call it under "
-                "torch.no_grad() or pass its detach()"
+                "a tensor requires grad, and neither a table nor out= records a gradient: call a "
+                "function such as cupylut.gelu without out=, or pass the tensor's detach()"
             )
         if torch.autograd.forward_ad.unpack_dual(x).tangent is not None:
             raise ValueError(
-                "a tensor has a tangent, and cupylut has no forward derivative yet: pass its "
-                "primal, of torch.autograd.forward_ad.unpack_dual"
+                "a tensor has a tangent, and neither a table nor out= has a forward derivative: "
+                "call a function such as cupylut.gelu without out=, or pass the tensor's primal"
             )
 
     def view(self, x: Any) -> Any:
@@ -406,7 +406,5 @@ def _device_until_done(device: int) -> Iterator[None]:
 
 @contextmanager
 def _device_and_stream(device: int, stream: int) -> Iterator[None]:
-    cupy: ModuleType = require_cupy()
-    protocol = SimpleNamespace(__cuda_stream__=lambda: (0, stream))
-    with cupy.cuda.Device(device), cupy.cuda.Stream.from_external(protocol):
+    with require_cupy().cuda.Device(device), external_stream(stream):
         yield

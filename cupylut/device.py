@@ -8,7 +8,7 @@ import re
 import threading
 from functools import lru_cache
 from importlib import resources
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -177,15 +177,19 @@ class _Launch:
 
 def launch_of(entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> _Launch:
     """The launch of a kernel of `KERNELS` on the current device, which is `device`; kept."""
-    key = (device, entry, dtype, tables[1:])
-    launch = _resident.get(tables[0], {}).get(key)
+    launch = _find(entry, tables, dtype, device)
     if launch is None:
         with _lock:
-            launches = _resident.setdefault(tables[0], {})
-            if key not in launches:
-                launches[key] = _Launch(entry, tables, dtype, device)
-            launch = launches[key]
+            launch = _find(entry, tables, dtype, device)
+            if launch is None:
+                launch = _Launch(entry, tables, dtype, device)
+                launches = _resident.setdefault(tables[0], {})
+                launches[device, entry, dtype, tables[1:]] = launch
     return launch
+
+
+def _find(entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> _Launch | None:
+    return _resident.get(tables[0], {}).get((device, entry, dtype, tables[1:]))
 
 
 def run(entry: str, tables: tuple[Table, ...], *arrays: Any) -> None:
@@ -193,6 +197,34 @@ def run(entry: str, tables: tuple[Table, ...], *arrays: Any) -> None:
     first = arrays[0]
     if first.size:
         launch_of(entry, tables, first.dtype, first.device.id)(first.size, *arrays)
+
+
+def run_at(
+    device: int,
+    stream: int,
+    entry: str,
+    tables: tuple[Table, ...],
+    dtype: DType,
+    count: int,
+    *addresses: int,
+) -> None:
+    """The same for arrays at these addresses of the current device, on a stream by its handle."""
+    if count:
+        launch = _find(entry, tables, dtype, device)
+        if launch is None:
+            with external_stream(stream):
+                launch = launch_of(entry, tables, dtype, device)
+        launch(count, *addresses, stream=_handle(stream))
+
+
+def external_stream(stream: int) -> Any:
+    """Another library's stream of the current device, by its handle, as CuPy's."""
+    protocol = SimpleNamespace(__cuda_stream__=lambda: (0, stream))
+    return require_cupy().cuda.Stream.from_external(protocol)
+
+
+# Only to launch on: entered by several threads, one object would mix up what they return to.
+_handle = lru_cache(maxsize=256)(external_stream)
 
 
 def evaluate(table: Table, x: Any, out: Any) -> None:

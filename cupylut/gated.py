@@ -8,6 +8,7 @@ inputs within 2⁻¹² or so of the middle between two results.
 device half. With the table of f′ in place of f's, `product` is the backward pass of f itself.
 """
 
+import sys
 from functools import partial
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import arrays, device, workers
 from .accuracy import DType
-from .ops import check_out, default_table
+from .ops import check_out, default_table, gelu_form
 from .tables import Table
 from .tables.linear import CHUNK
 
@@ -116,13 +117,22 @@ def geglu(
     >>> print(f"{geglu(1.0, 3.0):.4f}")
     2.5240
     """
-    names = {"none": "gelu", "tanh": "gelu_tanh"}
-    if approximate not in names:
-        raise ValueError(f'approximate={approximate!r}: choose "none" or "tanh"')
-    return _gated(names[approximate], gate, up, out)
+    return _gated(gelu_form(approximate), gate, up, out)
 
 
 def _gated(function: str, gate: Any, up: Any, out: Any) -> Any:
+    torch = sys.modules.get("torch")
+    if isinstance(gate, getattr(torch, "Tensor", ())):
+        if isinstance(up, torch.Tensor) and gate.is_floating_point() and out is None:  # type: ignore[union-attr]
+            from . import torch as operators  # above this module, and there once torch is
+
+            return operators.product(gate, up, function)
+        if torch.compiler.is_compiling():  # type: ignore[union-attr]
+            return torch.compiler.disable(_run)(function, gate, up, out)  # type: ignore[union-attr]
+    return _run(function, gate, up, out)
+
+
+def _run(function: str, gate: Any, up: Any, out: Any) -> Any:
     library = arrays.library_of(gate)
     if type(arrays.library_of(up)) is not type(library):
         raise TypeError(f"gate is a {type(gate).__name__}, up a {type(up).__name__}: give one kind")

@@ -16,42 +16,47 @@ from .tables import Table
 from .tabulate import tabulate
 
 
-def apply(table: Table | Callable[[DType], Table], x: Any, out: Any = None) -> Any:
-    """table(x), or (table for the dtype)(x), for an array of any library; see `gelu`."""
-    compiler = getattr(sys.modules.get("torch"), "compiler", None)
-    if compiler is not None and compiler.is_compiling():
-        # torch.compile would trace into NumPy; so it breaks its graph and calls this as it is.
-        return compiler.disable(_apply)(table, x, out)
-    return _apply(table, x, out)
+def apply(function: str | Table, x: Any, out: Any = None) -> Any:
+    """f(x) for the key of a function, or table(x), for an array of any library; see `gelu`."""
+    torch = sys.modules.get("torch")
+    if isinstance(x, getattr(torch, "Tensor", ())):
+        if isinstance(function, str) and out is None:
+            from .torch import activation  # above this module, and there once torch is
+
+            return activation(x, function)
+        if torch.compiler.is_compiling():  # type: ignore[union-attr]
+            # It would trace into NumPy; so it breaks its graph and calls this as it is.
+            return torch.compiler.disable(_apply)(function, x, out)  # type: ignore[union-attr]
+    return _apply(function, x, out)
 
 
-def _apply(table: Table | Callable[[DType], Table], x: Any, out: Any) -> Any:
+def _apply(function: str | Table, x: Any, out: Any) -> Any:
     library = arrays.library_of(x)
     if isinstance(library, arrays.DaskArrays):
         return library.map_blocks(partial(apply, table), x, out)
     with library.context(x):
         source = library.view(x)
         dtype = library.result_dtype(source)
-        chosen = table if isinstance(table, Table) else table(dtype)
-        if chosen.dtype != dtype:
+        table = function if isinstance(function, Table) else default_table(function, dtype)
+        if table.dtype != dtype:
             raise TypeError(
-                f"this table is for {chosen.dtype} and the input gives {dtype}: convert the input, "
+                f"this table is for {table.dtype} and the input gives {dtype}: convert the input, "
                 f'or make a table with tabulate(..., dtype="{dtype}")'
             )
         if out is None and library.is_traced(x):
             from .jax import lookup
 
-            return lookup(chosen, x.astype(dtype))
+            return lookup(table, x.astype(dtype))
         if out is None:
             result, target = library.empty_like(source, dtype, x)
-            _evaluate(chosen, source, target)
+            _evaluate(table, source, target)
             return library.finish(result, x)
         target = check_out(library, x, source, dtype, out)
         if arrays.is_dense(target):
-            _evaluate(chosen, source, target)
+            _evaluate(table, source, target)
         else:
             _, dense = library.empty_like(source, dtype, x)
-            _evaluate(chosen, source, dense)
+            _evaluate(table, source, dense)
             target[...] = dense
         library.written(out)
         return out
@@ -131,11 +136,31 @@ def _shares_memory(a: Any, b: Any) -> bool:
         return True
 
 
+_PARAMETRIC = {"elu": functions.elu, "leaky_relu": functions.leaky_relu}
+
+
+def function_of(key: str) -> Function:
+    """The function with this key: "gelu", "elu(0.5)", "gelu_derivative", "elu(0.5)_derivative"."""
+    name = key.removesuffix("_derivative")
+    head, _, parameter = name.removesuffix(")").partition("(")
+    if parameter and head in _PARAMETRIC:
+        function = _PARAMETRIC[head](float(parameter))
+    else:
+        function = as_function(name)
+    if name == key:
+        return function
+    if function.derivative is None:
+        raise ValueError(f"{name} was declared without its gradient")
+    return function.derivative
+
+
 @lru_cache(maxsize=1024)
 def default_table(function: str | Function, dtype: DType) -> Table:
-    """The table that `cupylut.<function>(x)` evaluates."""
+    """The table that `cupylut.<function>(x)` evaluates, for a function or its key."""
+    if isinstance(function, str):
+        return default_table(function_of(function), dtype)
     table = tabulate(function, dtype)
-    _functions[table] = as_function(function)
+    _functions[table] = function
     return table
 
 
@@ -157,7 +182,7 @@ def derivative_table(table: Table) -> Table:
     if found.report.max_abs > _SMOOTHED:
         raise TypeError(
             f"the derivative of {function.name} jumps, which no table of {table.dtype} does yet: "
-            "differentiate it in float16 or bfloat16, or with a formula of your own"
+            "differentiate a formula of your own instead"
         )
     return found
 
@@ -195,17 +220,22 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = No
     >>> gelu(np.float32([-1, 0, 1])).round(4)
     array([-0.1587,  0.    ,  0.8413], dtype=float32)
     """
+    return apply(gelu_form(approximate), x, out)
+
+
+def gelu_form(approximate: str) -> str:
+    """The name of the function that `approximate` asks for."""
     names = {"none": "gelu", "tanh": "gelu_tanh"}
     if approximate not in names:
         raise ValueError(f'approximate={approximate!r}: choose "none" or "tanh"')
-    return apply(lambda dtype: default_table(names[approximate], dtype), x, out)
+    return names[approximate]
 
 
 def _activation(function: Function) -> Callable[..., Any]:
     """The array function of a declaration."""
 
     def activation(x: Any, *, out: Any = None) -> Any:
-        return apply(lambda dtype: default_table(function.name, dtype), x, out)
+        return apply(function.name, x, out)
 
     at_one = f"{function(1.0):.4f}"
     activation.__name__ = activation.__qualname__ = function.name
@@ -244,7 +274,7 @@ def elu(x: Any, alpha: float = 1.0, *, out: Any = None) -> Any:
     >>> print(f"{elu(-1.0, alpha=2.0):.4f}")
     -1.2642
     """
-    return apply(lambda dtype: default_table(functions.elu(alpha), dtype), x, out)
+    return apply(f"elu({float(alpha)!r})", x, out)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
@@ -256,4 +286,4 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     >>> leaky_relu(-2.0, negative_slope=0.25)
     np.float64(-0.5)
     """
-    return apply(lambda dtype: default_table(functions.leaky_relu(negative_slope), dtype), x, out)
+    return apply(f"leaky_relu({float(negative_slope)!r})", x, out)
