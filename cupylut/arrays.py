@@ -102,7 +102,7 @@ class CupyArrays(NumpyArrays):
 
 
 class TorchArrays(NumpyArrays):
-    """PyTorch tensors on the CPU and on CUDA devices, for tables and out=; see also torch.py."""
+    """PyTorch tensors on the CPU and CUDA devices, for tables and out=: see torch_operators.py."""
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         self._check(x)

@@ -124,9 +124,9 @@ def _gated(function: str, gate: Any, up: Any, out: Any) -> Any:
     torch = sys.modules.get("torch")
     if isinstance(gate, getattr(torch, "Tensor", ())):
         if isinstance(up, torch.Tensor) and gate.is_floating_point() and out is None:  # type: ignore[union-attr]
-            from . import torch as operators  # above this module, and there once torch is
+            from . import torch_operators  # above this module; imports torch
 
-            return operators.product(gate, up, function)
+            return torch_operators.product(gate, up, function)
         if torch.compiler.is_compiling():  # type: ignore[union-attr]
             return torch.compiler.disable(_run)(function, gate, up, out)  # type: ignore[union-attr]
     return _run(function, gate, up, out)

@@ -21,7 +21,7 @@ def apply(function: str | Table, x: Any, out: Any = None) -> Any:
     torch = sys.modules.get("torch")
     if isinstance(x, getattr(torch, "Tensor", ())):
         if isinstance(function, str) and out is None:
-            from .torch import activation  # above this module, and there once torch is
+            from .torch_operators import activation  # above this module; imports torch
 
             return activation(x, function)
         if torch.compiler.is_compiling():  # type: ignore[union-attr]
