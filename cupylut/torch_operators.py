@@ -79,11 +79,14 @@ def product(x: Tensor, z: Tensor, function: str) -> Tensor:
 
 # ---- what the operators compute -----------------------------------------------------------------
 
-_NUMPY = [np.dtype(code) for code in "?bhilBHILefd"] + [np.dtype(ml_dtypes.bfloat16)]
-# PyTorch's dtype of x -> the dtype of f(x)
-_RESULTS: dict[Any, DType] = {
-    getattr(torch, dtype.name): result
-    for dtype in _NUMPY
+# PyTorch's dtypes as NumPy's, and the dtype of f(x) for each
+_DTYPES: dict[Any, DType] = {
+    getattr(torch, dtype.name): dtype
+    for dtype in [*map(np.dtype, "?bhilBHILefd"), np.dtype(ml_dtypes.bfloat16)]
+}
+_RESULTS: dict[Any, Any] = {
+    ours: getattr(torch, result.name)
+    for ours, dtype in _DTYPES.items()
     if (result := arrays.result_dtype(dtype)) is not None
 }
 
@@ -92,17 +95,13 @@ _ARRAYS = arrays.TorchArrays()
 
 def _result(x: Tensor) -> Tensor:
     """An empty tensor for f(x), of x's order in memory."""
-    return torch.empty_like(x, dtype=getattr(torch, _result_dtype(x).name))
-
-
-def _result_dtype(x: Tensor) -> DType:
     dtype = _RESULTS.get(x.dtype)
     if dtype is None:
         raise TypeError(
             f"a tensor of {x.dtype} is not supported: convert it to float16, bfloat16, float32 or "
             "float64"
         )
-    return dtype
+    return torch.empty_like(x, dtype=dtype)
 
 
 def _product_result(x: Tensor, *others: Tensor) -> Tensor:
@@ -130,7 +129,7 @@ def _run_activation(x: Tensor, function: str) -> Tensor:
     out = _result(x)
     if x.dtype != out.dtype or x.stride() != out.stride():
         x = out.copy_(x)
-    _run("elementwise", (default_table(function, _RESULTS[out.dtype]),), x, out)
+    _run("elementwise", (default_table(function, _DTYPES[out.dtype]),), x, out)
     return out
 
 
@@ -174,7 +173,7 @@ def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
     if x.numel() and not all(addresses):
         raise TypeError("a tensor has no memory: its storage was freed")
     with _current(index):
-        device.run_at(index, stream, entry, tables, _RESULTS[x.dtype], x.numel(), *addresses)
+        device.run_at(index, stream, entry, tables, _DTYPES[x.dtype], x.numel(), *addresses)
 
 
 def _current(index: int) -> AbstractContextManager[Any]:
@@ -186,7 +185,7 @@ def _current(index: int) -> AbstractContextManager[Any]:
 
 def _wide_table(function: str, x: Tensor) -> Table:
     """The table for products with x."""
-    return default_table(function, gated.real(_RESULTS[x.dtype]))
+    return default_table(function, gated.real(_DTYPES[x.dtype]))
 
 
 def _derivative(function: str, x: Tensor) -> str:
@@ -286,15 +285,14 @@ def _is_differentiated(*args: Any) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in args[:-1])
 
 
-def _autograd(operator: Callable[..., Any], differentiable: Callable[..., Any]) -> Any:
+def _autograd(operator: Any, differentiable: Callable[..., Any]) -> Any:
     """The autograd kernel of an operator."""
 
-    def kernel(*args: Any) -> Any:
+    def kernel(keys: Any, *args: Any) -> Any:
         if _is_differentiated(*args):
             with enable_single_level_autograd_function():
                 return differentiable(*args)
-        with torch._C._AutoDispatchBelowAutograd():
-            return operator(*args)
+        return operator.redispatch(keys & torch._C._after_autograd_keyset, *args)
 
     return kernel
 
@@ -341,7 +339,7 @@ def _register(
         _library.impl(name, run, key)
     for key in ("CompositeExplicitAutograd", "NestedTensorCPU", "NestedTensorCUDA"):  # all others
         _library.impl(name, _refuse, key)
-    _library.impl(name, _autograd(operator, differentiable), "Autograd")
+    _library.impl(name, _autograd(operator, differentiable), "Autograd", with_keyset=True)
     torch.library.register_fake(f"cupylut::{name}", result, lib=_library)
     torch.library.register_vmap(f"cupylut::{name}", _batched(operator, outputs), lib=_library)
 

@@ -5,6 +5,7 @@ to the program of tests/host_cuda in the order of the kernel's own parameters. S
 type, grid or size of shared memory gives wrong results here too.
 """
 
+import ctypes
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -53,6 +54,8 @@ class Kernel:
         self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0, stream: Any = None
     ) -> None:
         LAUNCHES.append((self.name, grid, block, shared_mem))
+        STREAMS.append(stream)
+        args = self.seen(args)
         if self.name.startswith("elementwise"):
             self.elementwise(*grid, *block, shared_mem, *args)
         elif self.name.startswith("product"):
@@ -61,6 +64,21 @@ class Kernel:
             self.nodes(*args)
         else:
             self.lines(*args)
+
+    def seen(self, args: tuple) -> tuple:
+        """The arguments with arrays in place of addresses."""
+        if not isinstance(args[0], int):
+            return args
+        count = next(argument for argument in args if isinstance(argument, np.int64))
+        scalar = dict(self.defines)["SCALAR"]
+        dtype = next(d for d in DTYPES if device.SCALARS[d.name] == scalar)
+        size = int(count) * dtype.itemsize
+        return tuple(
+            as_array(np.frombuffer((ctypes.c_char * size).from_address(argument), dtype))
+            if isinstance(argument, int)
+            else argument
+            for argument in args
+        )
 
     def elementwise(self, grid, block, shared, x, y, count, entries, size, table) -> None:
         assert (type(count), type(size), table.size) == (np.int64, np.int32, 1)
@@ -119,6 +137,7 @@ class Kernel:
 
 
 LAUNCHES: list[tuple[str, tuple, tuple, int]] = []
+STREAMS: list[Any] = []
 
 
 class Module:
@@ -136,6 +155,33 @@ class Module:
 
 
 COMPILED: list[str] = []
+
+
+class Stream:
+    """cupy.cuda.Stream."""
+
+    def __init__(self, ptr: int, capturing: bool = False) -> None:
+        self.ptr, self.capturing = ptr, capturing
+
+    @classmethod
+    def from_external(cls, protocol: Any) -> "Stream":
+        return cls(protocol.__cuda_stream__()[1], capturing=protocol.__cuda_stream__()[1] == 13)
+
+    def __enter__(self) -> None:
+        CURRENT.append(self)
+
+    def __exit__(self, *_: Any) -> None:
+        CURRENT.pop()
+
+    def synchronize(self) -> None:
+        SYNCHRONIZED.append(self.ptr)
+
+    def is_capturing(self) -> bool:
+        return self.capturing
+
+
+CURRENT = [Stream(0)]
+SYNCHRONIZED: list[int] = []
 ATTRIBUTES = {
     "MaxSharedMemoryPerBlockOptin": 100 << 10,
     "MaxSharedMemoryPerBlock": 48 << 10,
@@ -152,19 +198,20 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
         cuda=SimpleNamespace(
             is_available=lambda: True,
             Device=lambda i: SimpleNamespace(attributes=ATTRIBUTES),
-            get_current_stream=lambda: SimpleNamespace(
-                synchronize=lambda: None, is_capturing=lambda: False
-            ),
+            get_current_stream=lambda: CURRENT[-1],
+            Stream=Stream,
             driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 2),
             compiler=SimpleNamespace(CompileException=OverflowError),
         ),
     )
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
     device._module.cache_clear()
-    COMPILED.clear()
-    LAUNCHES.clear()
+    device._handle.cache_clear()
+    for log in (COMPILED, LAUNCHES, STREAMS, SYNCHRONIZED):
+        log.clear()
     yield
     device._module.cache_clear()
+    device._handle.cache_clear()
 
 
 def launch(table: Any, x: np.ndarray) -> np.ndarray:
@@ -210,6 +257,44 @@ def test_products_and_their_gradients(dtype: np.dtype) -> None:
     ):
         wide = np.asarray(got, np.float64), np.asarray(want, np.float64)
         np.testing.assert_allclose(*wide, tolerance, tolerance)
+
+
+def addresses(*arrays: np.ndarray) -> list[int]:
+    return [array.ctypes.data for array in arrays]
+
+
+@pytest.mark.parametrize("dtype", DTYPES[1:3], ids=lambda d: d.name)
+def test_arrays_at_addresses_on_a_stream(dtype: np.dtype) -> None:
+    """A table is made on the stream that first needs it, and launched on any."""
+    table = tabulate("silu", size=50)
+    x, z = (np.linspace(-i, i, 999).astype(dtype) for i in (9, 2))
+    for stream in (7, 8, 7):
+        y = np.zeros_like(x)
+        where = addresses(x, z, y)
+        device.run_at(0, stream, "product", (table,), dtype, x.size, *where)
+        assert_same_bits(y, host_cuda.Program().product((table,), x, z))
+        assert STREAMS[-1].ptr == stream
+    assert SYNCHRONIZED == [7]
+    assert [name for name, *_ in LAUNCHES] == ["nodes", "lines_float32"] + 3 * ["product"]
+    device.run_at(0, 7, "product", (table,), dtype, 0, 0, 0, 0)
+    assert len(LAUNCHES) == 5
+    assert len(CURRENT) == 1
+
+
+def test_no_table_is_made_while_a_graph_is_captured() -> None:
+    table = tabulate("silu", "bfloat16")
+    x = np.linspace(-9, 9, 99).astype(table.dtype)
+    y = np.zeros_like(x)
+    for stream in (13, 5, 13):
+        captured, ready = stream == 13, bool(LAUNCHES)
+        arguments = (0, stream, "elementwise", (table,), table.dtype, x.size, *addresses(x, y))
+        if captured and not ready:
+            with pytest.raises(RuntimeError, match="evaluate it once beforehand"):
+                device.run_at(*arguments)
+        else:
+            device.run_at(*arguments)
+    assert len(LAUNCHES) == 2
+    assert_same_bits(y, host_cuda.Program().elementwise(table, x))
 
 
 def test_the_device_builds_what_the_host_builds() -> None:
