@@ -33,7 +33,7 @@ def apply(function: str | Table, x: Any, out: Any = None) -> Any:
 def _apply(function: str | Table, x: Any, out: Any) -> Any:
     library = arrays.library_of(x)
     if isinstance(library, arrays.DaskArrays):
-        return library.map_blocks(partial(apply, table), x, out)
+        return library.map_blocks(partial(apply, function), x, out)
     with library.context(x):
         source = library.view(x)
         dtype = library.result_dtype(source)
