@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from . import arrays, device, functions, workers
+from . import arrays, device, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS, as_function
@@ -136,29 +136,11 @@ def _shares_memory(a: Any, b: Any) -> bool:
         return True
 
 
-_PARAMETRIC = {"elu": functions.elu, "leaky_relu": functions.leaky_relu}
-
-
-def function_of(key: str) -> Function:
-    """The function with this key: "gelu", "elu(0.5)", "gelu_derivative", "elu(0.5)_derivative"."""
-    name = key.removesuffix("_derivative")
-    head, _, parameter = name.removesuffix(")").partition("(")
-    if parameter and head in _PARAMETRIC:
-        function = _PARAMETRIC[head](float(parameter))
-    else:
-        function = as_function(name)
-    if name == key:
-        return function
-    if function.derivative is None:
-        raise ValueError(f"{name} was declared without its gradient")
-    return function.derivative
-
-
 @lru_cache(maxsize=1024)
 def default_table(function: str | Function, dtype: DType) -> Table:
     """The table that `cupylut.<function>(x)` evaluates, for a function or its key."""
     if isinstance(function, str):
-        return default_table(function_of(function), dtype)
+        return default_table(as_function(function), dtype)
     table = tabulate(function, dtype)
     _functions[table] = function
     return table

@@ -12,7 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .ops import function_of, gelu_form
+from .functions import as_function
+from .ops import gelu_form
 from .torch_operators import activation, product
 
 
@@ -30,7 +31,7 @@ class Activation(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, function: str) -> None:
         """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
         super().__init__()
-        function_of(function)
+        as_function(function)
         self.function = function
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,7 +87,7 @@ class Gated(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, function: str) -> None:
         """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
         super().__init__()
-        function_of(function)
+        as_function(function)
         self.function = function
 
     def forward(self, gate: Tensor, up: Tensor) -> Tensor:

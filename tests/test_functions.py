@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cupylut import FUNCTIONS
 from cupylut.declaration import IDENTITY, Function, Tail
-from cupylut.functions import as_function
+from cupylut.functions import CURVED, as_function
 
 mp = mpmath.mp.clone()
 mp.dps = 40
@@ -32,12 +32,17 @@ EXACT = {
     "gelu_10": lambda x: min(x * mp.erfc(-x / mp.sqrt(2)) / 2, 10),
     "selu": lambda x: SELU[1] * (x if x > 0 else SELU[0] * mp.expm1(x)),
     "elu": lambda x: x if x > 0 else mp.expm1(x),
+    "relu2": lambda x: max(x, 0) ** 2,
+    "sqrtsoftplus": lambda x: mp.sqrt(mp.log1p(mp.exp(x))),
+    "xielu": lambda x: x / 2 + mp.mpf(0.8) * (x * x if x > 0 else mp.expm1(x) - x),
     "leaky_relu": lambda x: x if x > 0 else mp.mpf(0.01) * x,
 }
 
 POINTS = [*np.linspace(-36, 12, 193), -700.0, -100.0, -1e-3, 1e-3, -1e-300, 1e-300, 30.0, 1e4]
 
-every_function = pytest.mark.parametrize("f", FUNCTIONS.values(), ids=FUNCTIONS)
+ALL = {**FUNCTIONS, **CURVED}
+
+every_function = pytest.mark.parametrize("f", ALL.values(), ids=ALL)
 
 
 @every_function
@@ -61,13 +66,30 @@ def test_derivative(f: Function) -> None:
 
 @every_function
 def test_tails_are_the_limits(f: Function) -> None:
-    far = np.array([-800.0, 800.0])
-    with np.errstate(all="ignore"):
-        np.testing.assert_array_equal(f(far), [f.left(-800.0), f.right(800.0)])
-    limits = f([-np.inf, np.inf])
-    np.testing.assert_array_equal(limits, [f.left(-np.inf), f.right(np.inf)])
-    assert np.signbit(limits[0]) == np.signbit(f(-800.0))
+    for sign, tail in ((-1, f.left), (1, f.right)):
+        far, limit = f(sign * 800.0), f(sign * np.inf)
+        assert np.signbit(limit) == np.signbit(far)
+        if tail is None:
+            assert np.isinf(limit)
+        else:
+            line = [tail(sign * 800.0), tail(sign * np.inf)]
+            np.testing.assert_allclose([far, limit], line, rtol=1e-15)
     assert np.isnan(f(np.nan))
+
+
+def test_names_with_parameters_and_derivatives() -> None:
+    f = as_function("xielu(0.7, 0.6, 0.25)")
+    assert f.parameters == (0.7, 0.6, 0.25)
+    for name in (*ALL, f.name, "elu(0.3)", "leaky_relu(0.25)"):
+        g = as_function(name)
+        assert g.name == name
+        assert as_function(f"{name}_derivative") == g.derivative
+    assert as_function("elu(1.0)") == FUNCTIONS["elu"]
+    for wrong in ("elu()", "elu(x)", "gelu(1.0)", "gelu_derivative_derivative", "elu(1.0"):
+        with pytest.raises(
+            ValueError, match=r"unknown function|could not convert|without its gradient"
+        ):
+            as_function(wrong)
 
 
 @every_function

@@ -15,7 +15,7 @@ import numpy as np
 
 from cupylut.accuracy import all_inputs, as_dtype, round_to, ulp, widened
 from cupylut.declaration import Function
-from cupylut.functions import FUNCTIONS
+from cupylut.functions import CURVED, FUNCTIONS
 
 # How near to a middle, in ulp of the result, float64 is not trusted: 2⁻³⁰ is a million times its
 # error, and still leaves nothing but true ties and near-ties.
@@ -26,7 +26,7 @@ DIGITS = 80
 
 
 def exact_functions() -> dict[str, Callable[[Any], Any]]:
-    """The functions of `FUNCTIONS` and their derivatives in mpmath, to `DIGITS` digits."""
+    """The declared functions and their derivatives in mpmath, to `DIGITS` digits."""
     import mpmath
 
     mp = mpmath.mp.clone()
@@ -57,6 +57,7 @@ def exact_functions() -> dict[str, Callable[[Any], Any]]:
     mu, sigma = number(707107) / 10**6, number(282095) / 10**6
     slope = number(0.01)  # parameters are the float64 numbers, constants the decimal ones
     alpha, scale = map(number, FUNCTIONS["selu"].parameters)
+    alpha_p, alpha_n, beta = map(number, CURVED["xielu"].parameters)
     exact = {
         "gelu": lambda x: x * cdf(x),
         "gelu_derivative": gelu_derivative,
@@ -86,6 +87,12 @@ def exact_functions() -> dict[str, Callable[[Any], Any]]:
         "selu_derivative": lambda x: scale * (1 if x > 0 else alpha * exp(x)),
         "elu": lambda x: x if x > 0 else mp.expm1(x),
         "elu_derivative": lambda x: 1 if x > 0 else exp(x),
+        "relu2": lambda x: max(x, number(0)) ** 2,
+        "relu2_derivative": lambda x: 2 * max(x, number(0)),
+        "sqrtsoftplus": lambda x: mp.sqrt(mp.log1p(exp(x))),
+        "sqrtsoftplus_derivative": lambda x: sigmoid(x) / (2 * mp.sqrt(mp.log1p(exp(x)))),
+        "xielu": lambda x: beta * x + (alpha_p * x * x if x > 0 else alpha_n * (mp.expm1(x) - x)),
+        "xielu_derivative": lambda x: beta + (2 * alpha_p * x if x > 0 else alpha_n * mp.expm1(x)),
         "leaky_relu": lambda x: slope * x if x < 0 else x,
         "leaky_relu_derivative": lambda x: 1 if x > 0 else slope,
     }
@@ -97,9 +104,10 @@ def exact_functions() -> dict[str, Callable[[Any], Any]]:
 
 
 def with_derivatives() -> dict[str, Function]:
-    """The functions of `FUNCTIONS` and their derivatives by name."""
-    derivatives = (f.derivative for f in FUNCTIONS.values() if f.derivative)
-    return {**FUNCTIONS, **{f.name: f for f in derivatives}}
+    """All declared functions and their derivatives by name."""
+    functions = {**FUNCTIONS, **CURVED}
+    derivatives = (f.derivative for f in functions.values() if f.derivative)
+    return functions | {f.name: f for f in derivatives}
 
 
 def untrusted(name: str, dtype_name: str) -> tuple[Any, Any]:
