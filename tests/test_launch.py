@@ -19,6 +19,7 @@ from test_linear import assert_same_bits, inputs
 
 from cupylut import FUNCTIONS, device, gated, tabulate
 from cupylut.accuracy import DTYPES
+from cupylut.tables.fit_polynomial import DEGREES
 
 ENTRY_BYTES = {
     "LinearTable<float>": 8,
@@ -26,6 +27,12 @@ ENTRY_BYTES = {
     "DirectTable<Float16>": 2,
     "DirectTable<BFloat16>": 2,
     "GateTable": 24,
+    **{
+        f"PolynomialTable<{real}, {degree}, {product}>": size * (degree + 2)
+        for real, size in (("float", 4), ("double", 8))
+        for degree in DEGREES[size]
+        for product in ("true", "false")
+    },
 }
 
 

@@ -37,7 +37,10 @@ Item = TypeVar("Item")
 
 
 class Member(NamedTuple):
-    """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a)."""
+    """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a).
+
+    Where the line is missing it is −0: to add that changes nothing, not even a −0.
+    """
 
     sign: float
     slope: float
@@ -191,9 +194,18 @@ def fit_half(goal: Goal, half: Half, degree: int, most: int) -> Fitted | None:
 
 
 def worst_error(
-    goal: Goal, half: Half, layout: Layout, rows: Float64Array, k: int, tries: int = 10_000
+    goal: Goal,
+    half: Half,
+    layout: Layout,
+    rows: Float64Array,
+    k: int,
+    tries: int = 10_000,
+    rest: Callable[[Float64Array], Float64Array] = np.zeros_like,
 ) -> tuple[float, float]:
-    """The kernel's largest error in tolerances, and where, at about so many points."""
+    """The kernel's largest error in tolerances, and where, at about so many points.
+
+    `rest` is what is missing in the reference.
+    """
     points = max(48, tries // layout.count)
     starts = layout.starts()
     ends = np.append(starts[1:], layout.limit)
@@ -204,7 +216,8 @@ def worst_error(
     early = starts - np.spacing((starts + layout.offset).astype(goal.dtype)) / 2
     a = np.concatenate([inner.ravel(), tiny, early, early * (1 + np.finfo(goal.dtype).eps)])
     a = np.abs(a).astype(goal.dtype).astype(np.float64)
-    a = a[a < layout.limit]
+    if half.tail is not None:  # whose own error is another matter
+        a = a[layout.number(a) < layout.first + layout.count - 1]
     # At a jump either value will do, and as near to it as a + offset is rounded.
     for jump in jumps(goal.f):
         a = a[np.abs(a - jump) > np.spacing(goal.dtype.type(jump + layout.offset))]
@@ -213,8 +226,8 @@ def worst_error(
         x = member.sign * (a if member.sign < 0 else a[a > 0])
         exact = values(goal.f, x)
         y = kernel(goal, member, layout, rows, k, np.abs(x))
-        error = np.abs(y - exact) / goal.tolerance(exact)
-        error[y == exact.astype(goal.dtype)] = 0  # infinities too
+        error = np.abs(y - exact - rest(x)) / goal.tolerance(exact)
+        error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
         error[np.isnan(error)] = np.inf
         if error.size and error.max() > worst:
             worst, at = float(error.max()), float(x[np.argmax(error)])
@@ -249,12 +262,16 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
             sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
         entry += part.layout.count
     for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
-        x = magnitudes(goal.dtype)
-        x = sign * x[x >= sides[sign].layout.limit]
+        end, x = sides[sign].layout.limit, magnitudes(goal.dtype)
+        x = sign * np.append(end, x[x > end])
         exact = values(goal.f, x)
         gap = np.abs(exact - tail(x)) if tail else np.zeros_like(x)
         exactly = goal.error is not None or (gap <= nearly(exact, goal.dtype)).all()
-        ends.append(np.inf if exactly else sides[sign].layout.limit)
+        # A little below the limit, a + offset already rounds to where the tail begins.
+        end = sides[sign].layout.limit - np.spacing(
+            goal.dtype.type(sides[sign].layout.limit + sides[sign].layout.offset)
+        )
+        ends.append(np.inf if exactly else float(end))
         tail_error = tail_error if exactly else max(tail_error, float(gap.max()))
     table = PolynomialTable(
         name=goal.f.name,
@@ -270,14 +287,31 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         worst_ulp=design.worst,
         report=UNMEASURED,
     )
+    # Beyond the limits, where the slope of the line is rounded too.
+    a = magnitudes(goal.dtype)
+    x = np.concatenate([-a[a > sides[-1].layout.limit], a[a > sides[1].layout.limit]])
+    x = x[(x >= table.domain[0]) & (x <= table.domain[1])].astype(goal.dtype)
+    if x.size:
+        y, exact = np.empty_like(x), values(goal.f, x.astype(np.float64))
+        table.evaluate(x, y)
+        error = np.abs(y - exact) / goal.tolerance(exact)
+        error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
+        table = replace(table, worst_ulp=max(design.worst, float(error.max())))
     return table.measured(goal.f)
 
 
 def magnitudes(dtype: DType) -> Float64Array:
-    """Positive numbers of a dtype, 32 to an octave where it matters, and the largest."""
+    """Positive numbers, 32 to an octave where it matters: all sizes of float32, up to its largest.
+
+    Of those beyond, float64 has some, but many a reference overflows there on its way.
+    """
     info = np.finfo(dtype)
-    exponents = np.arange(32 * max(info.minexp - info.nmant, -200), 32 * info.maxexp) / 32
-    return np.append(np.exp2(exponents), float(info.max)).astype(dtype).astype(np.float64)
+    exponents = np.arange(32 * max(info.minexp - info.nmant, -200), 32 * 128) / 32
+    return (
+        np.append(np.exp2(exponents), float(np.finfo(np.float32).max))
+        .astype(dtype)
+        .astype(np.float64)
+    )
 
 
 def values(f: Function, x: Float64Array) -> Float64Array:
@@ -330,14 +364,14 @@ def halves_of(goal: Goal, allowed: float) -> list[Half]:
 
     left, right = f.left, f.right
     if f.symmetry == "gate" and left is not None and left.slope == 0 and right is not None:
-        members = member(-1, -0.0, 0, 1), member(1, 1.0, 0, 1)
+        members = member(-1, -0.0, -0.0, 1), member(1, 1.0, -0.0, 1)
         return [Half(members, lambda a: values(f, -a), left.intercept)]
     if f.symmetry == "odd" and right is not None:
         slope = line(1, right)
-        members = member(-1, -slope, 0, -1), member(1, slope, 0, 1)
+        members = member(-1, -slope, -0.0, -1), member(1, slope, -0.0, 1)
         return [Half(members, lambda a: values(f, a) - slope * a, right.intercept)]
     if f.symmetry == "complement" and left is not None and left.slope == 0:
-        members = member(-1, -0.0, 0, 1), member(1, -0.0, 1, -1)
+        members = member(-1, -0.0, -0.0, 1), member(1, -0.0, 1, -1)
         return [Half(members, lambda a: values(f, -a), left.intercept)]
 
     def half(sign: float, tail: Tail | None) -> Half:
@@ -346,7 +380,7 @@ def halves_of(goal: Goal, allowed: float) -> list[Half]:
         def q(a: Float64Array) -> Float64Array:
             return values(f, sign * a) - slope * a
 
-        return Half((member(sign, slope, 0, 1),), q, None if tail is None else tail.intercept)
+        return Half((member(sign, slope, -0.0, 1),), q, None if tail is None else tail.intercept)
 
     return [half(-1, left), half(1, right)]
 
@@ -355,7 +389,7 @@ def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
     """From which magnitude on the tail is right to half an ulp, or to `allowed`."""
     x = sign * magnitudes(goal.dtype)
     if tail is None:
-        return float(abs(x[-1]))
+        return float(np.finfo(goal.dtype).max)
     exact = values(goal.f, x)
     if np.isinf(exact).any():
         raise ValueError(f"{goal.f.name}({x[np.isinf(exact)][0]:g}) is not finite")

@@ -1,0 +1,135 @@
+"""The polynomial tables that the library comes with: within 2 ulp in float64, by mpmath."""
+
+import math
+import pickle
+from dataclasses import replace
+
+import host_cuda
+import numpy as np
+import pytest
+from test_linear import assert_same_bits, evaluate
+
+import cupylut
+from cupylut import PolynomialTable, tabulate
+from cupylut.accuracy import ulp
+from cupylut.data import polynomials
+from cupylut.data.hard_cases import exact_functions, with_derivatives
+from cupylut.tables.fit_polynomial import Goal, halves_of, interpolate
+
+FLOAT64 = np.dtype(np.float64)
+
+ALL = with_derivatives()
+
+every_table = pytest.mark.parametrize("name", polynomials.NAMES)
+
+
+def table_for(name: str) -> PolynomialTable:
+    table = tabulate(ALL[name], "float64")
+    assert isinstance(table, PolynomialTable)
+    return table
+
+
+def sample(table: PolynomialTable, count: int) -> np.ndarray:
+    """Points of the domain, evenly, of every magnitude, and at the boundaries of segments."""
+    rng = np.random.default_rng(count)
+    lo, hi = -table.left.layout.limit, table.right.layout.limit
+    starts = np.concatenate([-table.left.layout.starts(), table.right.layout.starts()])
+    even = rng.uniform(lo, hi, count // 2)
+    magnitudes = np.exp2(rng.uniform(-1000, 12, count // 4)) * rng.choice([-1, 1], count // 4)
+    around = np.nextafter(rng.choice(starts, count // 4), rng.choice([-100, 100], count // 4))
+    x = np.concatenate([even, magnitudes, around])
+    return x[(x >= table.domain[0]) & (x <= table.domain[1]) & (x != 0)]
+
+
+def exact_errors(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|y − f(x)| in ulp or in floors, where the difference is taken in 80 digits."""
+    f = exact_functions()[name]
+    error = [abs(f(float(a)) - float(b)) for a, b in zip(x, y, strict=True)]
+    return np.array([float(e) for e in error]) / np.maximum(ulp(y, FLOAT64), table_for(name).floor)
+
+
+def check(name: str, count: int) -> None:
+    table = table_for(name)
+    x = sample(table, count)
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert exact_errors(name, x, y).max() <= 2
+    # So derivatives are within 3e-16.
+    assert table.floor <= 1.3e-16 if name.endswith("derivative") else table.floor == 0
+
+
+@every_table
+def test_both_halves_are_within_two_ulp(name: str, compiler: str) -> None:
+    check(name, 500)
+
+
+@pytest.mark.exhaustive
+@every_table
+def test_both_halves_are_within_two_ulp_at_many_points(name: str, compiler: str) -> None:
+    check(name, 130_000)
+
+
+@every_table
+def test_the_tail_is_off_by_what_is_published(name: str, compiler: str) -> None:
+    table, f = table_for(name), ALL[name]
+    assert table.tail_error < 2.0**-53
+    beyond = np.array([1.0, 1.001, 1.5, 40.0, 1e30])
+    x = np.concatenate([table.domain[0] * beyond, table.right.layout.limit * beyond])
+    x = x[np.isfinite(x)]
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert (np.abs(y - f(x)) <= table.tail_error + ulp(f(x), FLOAT64)).all()
+
+
+@every_table
+def test_special_values(name: str, compiler: str) -> None:
+    table, f = table_for(name), ALL[name]
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, -np.nan])
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert_same_bits(y[:4], f(x[:4]))
+        assert np.isnan(y[4:]).all()
+
+
+@every_table
+def test_size_and_report(name: str, tmp_path) -> None:
+    table = table_for(name)
+    assert table.entries.nbytes <= 32 * 1024
+    assert table.report.max_ulp <= 2 or table.floor > 0
+    assert table.report.max_abs <= 2.5e-16 or table.floor == 0
+    assert table.worst_ulp <= polynomials.DESIGN
+    table.save(tmp_path / "table")
+    for again in (cupylut.load(tmp_path / "table"), pickle.loads(pickle.dumps(table))):
+        assert again.entries.tobytes() == table.entries.tobytes()
+        assert again.parameters.tobytes() == table.parameters.tobytes()
+
+
+@pytest.mark.parametrize("column", [0, 2])
+def test_a_mutated_coefficient_is_noticed(column: int) -> None:
+    table = table_for("silu")
+    x = sample(table, 800)
+    rows = table.rows.copy()
+    rows[:, column] *= 1 + 2.0**-47
+    assert exact_errors("silu", x, evaluate(replace(table, rows=rows), x)).max() > 2
+
+
+@pytest.mark.parametrize("name", ["tanh", "silu_derivative"])
+def test_the_fit_is_reproducible(name: str) -> None:
+    """The script finds the shipped coefficients, to the last bit."""
+    table = table_for(name)
+    goal = Goal(ALL[name], FLOAT64, None, table.product, table.floor)
+    (half,) = halves_of(goal, polynomials.TAIL)
+    half = polynomials.in_digits(polynomials.Digits(name), half)
+    rows, k = interpolate(goal, half, table.left.layout, table.degree, polynomials.solve)
+    np.testing.assert_array_equal(rows, table.rows)
+    assert table.left.scale == math.copysign(2.0**-k, table.left.scale)
+
+
+def test_other_functions_in_float64() -> None:
+    """The default stays linear; an absolute error can be asked for."""
+    own = tabulate(np.arctan, "float64", left=-np.pi / 2, right=np.pi / 2)
+    assert own.kind == "linear"
+    derivative = ALL["hardswish"].derivative
+    assert tabulate(derivative, "float64").kind == "linear"
+    table = tabulate(derivative, "float64", error=2e-15)
+    x = np.linspace(-50, 50, 100_001)
+    assert table.kind == "polynomial"
+    x = x[np.abs(np.abs(x) - 3) > 1e-9]  # where it jumps
+    assert np.abs(table(x) - derivative(x)).max() <= 2e-15
