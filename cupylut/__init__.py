@@ -22,6 +22,7 @@ from .ops import softplus as softplus
 from .ops import tanh as tanh
 from .search import Domain as Domain
 from .search import search as search
+from .tables import CompactTable as CompactTable
 from .tables import DirectTable as DirectTable
 from .tables import GateTable as GateTable
 from .tables import LinearTable as LinearTable

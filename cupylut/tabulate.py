@@ -1,6 +1,6 @@
 """tabulate(): a function made into a table."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from numpy.typing import DTypeLike
 
@@ -9,7 +9,7 @@ from .calibration import Calibration
 from .declaration import Function, Reference
 from .functions import as_function
 from .search import Norm, reach, search
-from .tables import KINDS, DirectTable, GateTable, LinearTable, PolynomialTable, Table
+from .tables import KINDS, CompactTable, DirectTable, GateTable, LinearTable, PolynomialTable, Table
 from .tables.fit_polynomial import MAX_BYTES
 from .tables.linear import Nodes
 
@@ -35,11 +35,12 @@ def tabulate(
     dtype: float16, bfloat16, float32 or float64.
 
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
-    "gate", within one ulp on every input, for gelu, gelu_tanh and silu in float32; "polynomial",
-    within 2 ulp, for any function in float32 and those of `cupylut.FUNCTIONS` in float64; or
-    "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
-    Left out, it is the first of them that there is, and linear if size, domain, nodes or
-    calibration are given.
+    "compact", correctly rounded too, from half a kilobyte on a GPU, for gelu, gelu_tanh, silu and
+    quick_gelu in the 16-bit dtypes; "gate", within one ulp on every input, for gelu, gelu_tanh and
+    silu in float32; "polynomial", within 2 ulp, for any function in float32 and those of
+    `cupylut.FUNCTIONS` in float64; or "linear", the paper's: `size` nodes on [lo, hi], straight
+    lines between them, f's tails outside. Left out, it is the first but compact that there is, and
+    linear if size, domain, nodes or calibration are given.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
@@ -71,6 +72,8 @@ def tabulate(
 
     >>> tabulate("gelu", "bfloat16")
     DirectTable(gelu, bfloat16, 5,614 bytes)
+    >>> tabulate("gelu", "bfloat16", kind="compact")
+    CompactTable(gelu, bfloat16, 32 segments of degree 2, 384 bytes)
     >>> tabulate("gelu")
     GateTable(gelu, float32, 309 segments, at most 0.9637 ulp)
 
@@ -117,9 +120,12 @@ def tabulate(
     return LinearTable.build(f, found, *domain, size, nodes)
 
 
-def _exact(kind: str) -> type[DirectTable | GateTable | PolynomialTable]:
-    exact: dict[str, type[DirectTable | GateTable | PolynomialTable]]
-    exact = {cls.kind: cls for cls in (DirectTable, GateTable, PolynomialTable)}
+_Exact: TypeAlias = DirectTable | CompactTable | GateTable | PolynomialTable
+
+
+def _exact(kind: str) -> type[_Exact]:
+    exact: dict[str, type[_Exact]]
+    exact = {cls.kind: cls for cls in (DirectTable, CompactTable, GateTable, PolynomialTable)}
     return exact[kind]
 
 

@@ -7,6 +7,7 @@
 ``build.cu``        the nodes of a function, computed on the device, and the lines between them
 ``linear.cuh``      one lookup in a linear table; its Python half is ``cupylut/tables/linear.py``
 ``direct.cuh``      one lookup by bit pattern, in 16 bits; ``cupylut/tables/direct.py``
+``compact.cuh``     one lookup of a gate function, in 16 bits; ``cupylut/tables/compact.py``
 ``gate.cuh``        one lookup of a gate function, in float32; ``cupylut/tables/gate.py``
 ``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types

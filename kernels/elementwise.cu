@@ -8,6 +8,7 @@
 //
 // Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap; the
 // table's entries are aligned to 16 bytes and an even number of bytes.
+#include "compact.cuh"
 #include "direct.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
@@ -17,20 +18,22 @@
 using Entry = TABLE::Entry;
 
 struct Elementwise {
-    using Input = Vector<SCALAR>;
+    using Input = Words;
+    using Output = Vector<SCALAR>;
 
     const SCALAR* x;
     SCALAR* y;
     const Input* source;
-    Input* target;
+    Output* target;
     TABLE table;
 
     __device__ __forceinline__ Input load(long long i) const { return source[i]; }
 
-    __device__ __forceinline__ void store(long long i, const Input& x, const Entry* entries) const {
-        Input y;
+    __device__ __forceinline__ void store(long long i, Input words, const Entry* entries) const {
+        const Output x = lanes<SCALAR>(words);
+        Output y;
 #pragma unroll
-        for (int k = 0; k < Input::LANES; ++k) y.lane[k] = table(x.lane[k], entries);
+        for (int k = 0; k < Output::LANES; ++k) y.lane[k] = table(x.lane[k], entries);
         target[i] = y;
     }
 
@@ -43,7 +46,7 @@ template <typename Prepare>
 __device__ __forceinline__ void run(
     const SCALAR* x, SCALAR* y, long long count, const TABLE& table, Prepare prepare) {
     const Split parts = split(count, x, y);
-    stream(count, parts, Elementwise{x, y, vectors(x, parts), vectors(y, parts), table}, prepare);
+    stream(count, parts, Elementwise{x, y, words(x, parts), vectors(y, parts), table}, prepare);
 }
 
 // The table in shared memory: launch with `bytes` of it.

@@ -34,7 +34,15 @@ __device__ __forceinline__ float multiply_add_up(float a, float b, float c) {
     return r;
 }
 
-// The same, rounded to nearest and clamped to [0, 1]; 0 for NaN.
+// c − a·b, rounded towards +∞.
+__device__ __forceinline__ float subtract_product_up(float c, float a, float b) {
+    float r;
+    asm("{ .reg .f32 minus_a; neg.f32 minus_a, %1; fma.rp.f32 %0, minus_a, %2, %3; }"
+        : "=f"(r) : "f"(a), "f"(b), "f"(c));
+    return r;
+}
+
+// a·b + c, rounded to nearest and clamped to [0, 1]; 0 for NaN.
 __device__ __forceinline__ float multiply_add_saturated(float a, float b, float c) {
     float r;
     asm("fma.rn.sat.f32 %0, %1, %2, %3;" : "=f"(r) : "f"(a), "f"(b), "f"(c));
@@ -63,6 +71,18 @@ __device__ __forceinline__ float minimum(float a, float b) {
 __device__ __forceinline__ float maximum(float a, float b) {
     float r;
     asm("max.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
+// max(x, −0); NaN where x is NaN.
+__device__ __forceinline__ float positive_part(float x) {
+    float r;
+#if __CUDA_ARCH__ >= 800
+    asm("max.NaN.f32 %0, %1, 0f80000000;" : "=f"(r) : "f"(x));
+#else  // no such instruction
+    asm("{ .reg .pred p; setp.lt.f32 p, %1, 0f00000000; selp.f32 %0, 0f80000000, %1, p; }"
+        : "=f"(r) : "f"(x));
+#endif
     return r;
 }
 

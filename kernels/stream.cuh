@@ -11,6 +11,19 @@ struct alignas(VECTOR_BYTES) Vector {
     Scalar lane[LANES];
 };
 
+// A vector while it waits to be used. Kept as 16-bit lanes it would be taken apart and put together
+// again, which costs an instruction for each of them.
+struct alignas(VECTOR_BYTES) Words {
+    unsigned word[VECTOR_BYTES / sizeof(unsigned)];
+};
+
+template <typename Scalar>
+__device__ __forceinline__ Vector<Scalar> lanes(Words words) {
+    Vector<Scalar> vector;
+    memcpy(&vector, &words, VECTOR_BYTES);
+    return vector;
+}
+
 // How the arrays split: single elements [0, head), vectors, single elements [tail, count). Where
 // they are misaligned differently, every element is single.
 struct Split {
@@ -41,6 +54,11 @@ __device__ __forceinline__ Vector<Scalar>* vectors(Scalar* array, Split parts) {
 template <typename Scalar>
 __device__ __forceinline__ const Vector<Scalar>* vectors(const Scalar* array, Split parts) {
     return reinterpret_cast<const Vector<Scalar>*>(array + parts.head);
+}
+
+template <typename Scalar>
+__device__ __forceinline__ const Words* words(const Scalar* array, Split parts) {
+    return reinterpret_cast<const Words*>(array + parts.head);
 }
 
 // Runs the body over all elements. Each thread loads its first vectors before `prepare`, which

@@ -2,6 +2,7 @@
 
 import os
 
+from .compact import CompactTable as CompactTable
 from .direct import DirectTable as DirectTable
 from .gate import GateTable as GateTable
 from .linear import LinearTable as LinearTable
@@ -10,7 +11,8 @@ from .table import Table as Table
 from .table import read
 
 KINDS: dict[str, type[Table]] = {
-    cls.kind: cls for cls in (DirectTable, GateTable, PolynomialTable, LinearTable)
+    cls.kind: cls
+    for cls in (DirectTable, CompactTable, GateTable, PolynomialTable, LinearTable)
 }
 
 

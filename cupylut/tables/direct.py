@@ -102,7 +102,7 @@ class DirectTable(Table):
     @property
     def struct(self) -> str:
         """DirectTable<Float16> or DirectTable<BFloat16>."""
-        return f"DirectTable<{'Float16' if self.dtype == np.float16 else 'BFloat16'}>"
+        return f"DirectTable<{scalar(self.dtype)}>"
 
     @cached_property
     def entries(self) -> Patterns:
@@ -161,10 +161,7 @@ class DirectTable(Table):
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
-        patterns, results = x.view(np.uint16), out.view(np.uint16)
-        for i in range(0, x.size, CHUNK):
-            chunk = slice(i, i + CHUNK)
-            np.take(self.results, patterns[chunk], out=results[chunk], mode="wrap")
+        gather(self.results, x, out)
 
     def _state(self) -> tuple[dict[str, Any], Float64Array]:
         state = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -184,6 +181,19 @@ class DirectTable(Table):
             keeps_zero=bool(fields["keeps_zero"]),
             report=ErrorReport(**fields["report"]),
         )
+
+
+def scalar(dtype: DType) -> str:
+    """The C++ type of a 16-bit dtype."""
+    return "Float16" if dtype == np.float16 else "BFloat16"
+
+
+def gather(results: Patterns, x: NDArray[Any], out: NDArray[Any]) -> None:
+    """out = results[bit pattern of x], for 1-D arrays of a 16-bit dtype; the same memory too."""
+    patterns, found = x.view(np.uint16), out.view(np.uint16)
+    for i in range(0, x.size, CHUNK):
+        chunk = slice(i, i + CHUNK)
+        np.take(results, patterns[chunk], out=found[chunk], mode="wrap")
 
 
 def _agreement(a: Patterns, b: Patterns) -> int:

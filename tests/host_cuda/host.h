@@ -126,8 +126,12 @@ inline float multiply_add_up(float a, float b, float c) {
     return multiply_add_in(FE_UPWARD, a, b, c);
 }
 
+inline float subtract_product_up(float c, float a, float b) { return multiply_add_up(-a, b, c); }
+
 inline float minimum(float a, float b) { return std::fmin(a, b); }
 inline float maximum(float a, float b) { return std::fmax(a, b); }
+
+inline float positive_part(float x) { return x < 0 ? -0.0f : x; }
 
 inline float multiply_add_saturated(float a, float b, float c) {
     return minimum(maximum(multiply_add(a, b, c), 0.0f), 1.0f);

@@ -1,0 +1,47 @@
+// One lookup in a compact table: the device half of cupylut/tables/compact.py, which derives it.
+// The coefficients were fitted for exactly this sequence of operations: change an order, a rounding
+// or a range, and they have to be fitted again.
+#pragma once
+
+#include "floating.cuh"
+
+// What the lookup needs beside the coefficients; passed by value. q is the polynomial squared
+// SQUARINGS times.
+// Precondition: segment(t) < SEGMENTS for every t in [0, limit].
+template <typename Scalar, int DEGREE, int SQUARINGS, int SHIFT>
+struct CompactTable {
+    using Entry = float;
+
+    float limit;          // f rounds to −0 below −limit, to x above
+    float scale, offset;  // the bits of t·scale + offset number the segments
+    unsigned first;       // those of offset, shifted: the number of the first
+
+    // The coefficients of one power lie in as many words as there are banks: each of the DEGREE + 1
+    // reads is one pass for any inputs of a warp.
+    static constexpr int SEGMENTS = 32;
+
+    __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* entries) const {
+        const float x = widen(scalar);
+        const float t = bounded_magnitude(x, limit);
+
+        const Entry* c = entries + segment(t);
+        float p = c[DEGREE * SEGMENTS];
+#pragma unroll
+        for (int power = DEGREE - 1; power >= 0; --power) {
+            p = multiply_add(p, t, c[power * SEGMENTS]);
+        }
+#pragma unroll
+        for (int i = 0; i < SQUARINGS; ++i) p = multiply(p, p);
+
+        Scalar y;
+        narrow(subtract_product_up(positive_part(x), t, p), y);
+        return y;
+    }
+
+private:
+    __device__ __forceinline__ unsigned segment(float t) const {
+        const unsigned number = low_word(multiply_add(t, scale, offset)) >> SHIFT;
+        // Subtracting the bits of 2 as a constant costs nothing: 4 times it is 0 in an address.
+        return number - (SHIFT == 0 ? 0x40000000u : first);
+    }
+};
