@@ -11,8 +11,7 @@ from .table import Table as Table
 from .table import read
 
 KINDS: dict[str, type[Table]] = {
-    cls.kind: cls
-    for cls in (DirectTable, CompactTable, GateTable, PolynomialTable, LinearTable)
+    cls.kind: cls for cls in (DirectTable, CompactTable, GateTable, PolynomialTable, LinearTable)
 }
 
 

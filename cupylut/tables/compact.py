@@ -46,7 +46,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype
-from ..functions import FUNCTIONS, Float64Array, Function
+from ..declaration import Float64Array, Function
+from ..functions import FUNCTIONS
 from .direct import DirectTable, Patterns, gather, scalar
 from .gate import parse
 from .table import Table
