@@ -5,7 +5,7 @@ Derivation. With a = |x| and q(a) = f(−a)/(−a), every function of "gate" sym
     f(x) = max(x, 0) − a·q(a).
 
 From `limit` on f rounds to x or to −0, so a may stay there, which makes f(∞) = ∞ and f(−∞) = −0.
-q falls by up to 38 decades on the way. Its root p = q^(1/2ⁿ) falls so slowly that polynomials of
+q falls by up to 40 decades on the way. Its root p = q^(1/2ⁿ) falls so slowly that polynomials of
 degree 2 or 3 in 32 segments follow it:
 
     t = min(|x|, limit)
@@ -17,7 +17,7 @@ Every step is one float32 operation. Where offset is 2 and shift 0, the last bit
 is worth 2⁻²² for all t, and the segments are equally wide. With a larger shift they grow like the
 spacing of floating-point numbers does: silu is curved near 0 and has a long tail. The polynomials
 are in t and not in its distance from a segment's centre. That saves two operations; the roundings
-of Horner's scheme then weigh up to a few hundred times more, and float32 has 13 bits more than
+of Horner's scheme then weigh more, the more so the larger t is, and float32 has 13 bits more than
 float16 to spare for that, and 16 more than bfloat16.
 
 "up" rounds towards +∞ before y is rounded to nearest in 16 bits. That is for ties: x/2 falls

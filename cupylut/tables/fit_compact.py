@@ -107,7 +107,8 @@ def numbers(name: str, dtype: DType) -> tuple[NDArray[Any], NDArray[Any]]:
 def lay_out(name: str, dtype: DType, design: Design) -> Layout:
     """The limit, from which f(−x) is −0, and the scale that stretches the segments up to it."""
     x, y = (widened(each) for each in numbers(name, dtype))
-    limit = float(np.min(-x[x < np.min(x[(x < 0) & (y != 0)])][::-1]))
+    last = np.min(x[(x < 0) & (y != 0)])
+    limit = -float(np.max(x[x < last]))
     layout = Layout(limit, 1.0, design.offset, design.shift, design.squarings)
     beyond = np.uint32(layout.first + SEGMENTS << layout.shift).view(np.float32)
     # Up to the middle below it, t·scale + offset is rounded to a number of the last segment.
