@@ -155,6 +155,8 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
 
     if kind in (None, "direct") and dtype.itemsize == 2:
         consider(DirectTable.build(function, dtype))
+    elif kind == "compact":
+        consider(CompactTable.build(function, dtype))
     elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
         consider(GateTable.build(function, dtype))
     if kind in (None, "polynomial") and dtype.itemsize > 2:

@@ -223,6 +223,7 @@ def test_only_what_was_fitted() -> None:
     with pytest.raises(ValueError, match="takes no size"):
         tabulate("gelu", "float16", kind="compact", size=5)
     assert tabulate("gelu", "float16").kind == "direct"
+    assert tabulate("gelu", "float16", kind="compact", error=0.01).kind == "compact"
 
 
 def test_files_pickles_and_immutability(tmp_path: Path) -> None:
