@@ -193,8 +193,11 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = No
     NaN gives NaN, +inf gives +inf, −inf gives −0, and ±0 keeps its sign.
 
     Raises TypeError for dtypes, arrays and devices that are not supported, ValueError for an `out`
-    that does not fit, an unknown `approximate`, or a tensor that requires grad, and RuntimeError
-    for a GPU array where CuPy or a driver is missing.
+    that does not fit or an unknown `approximate`, and RuntimeError for a GPU array where CuPy or a
+    driver is missing.
+
+    PyTorch and JAX compile it and differentiate it once, in reverse and forward mode. With `out`
+    no derivative is recorded, and a tensor that requires grad is refused with ValueError.
 
     Source: Hendrycks and Gimpel, "Gaussian Error Linear Units" (arXiv 1606.08415).
 

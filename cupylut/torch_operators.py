@@ -170,8 +170,12 @@ def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
     # What torch.cuda.current_stream(index).cuda_stream is, but without making an object of it.
     stream = torch._C._cuda_getCurrentRawStream(index)
     addresses = [t.data_ptr() for t in tensors]
-    if x.numel() and not all(addresses):
-        raise TypeError("a tensor has no memory: its storage was freed")
+    for address in addresses:
+        if x.numel() and (not address or address % x.element_size()):
+            raise TypeError(
+                "a tensor whose memory was freed, or begins at no multiple of its item size: pass "
+                "its clone()"
+            )
     with _current(index):
         device.run_at(index, stream, entry, tables, _DTYPES[x.dtype], x.numel(), *addresses)
 

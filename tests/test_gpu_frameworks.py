@@ -10,6 +10,7 @@ from samples import by_dtype, values
 from test_gpu_arrays import CYCLES, Torch, needs_torch, same
 
 import cupylut
+from cupylut import arrays
 
 cupy = pytest.importorskip("cupy")
 pytestmark = pytest.mark.gpu
@@ -99,8 +100,7 @@ def test_torch_memory_formats_and_parameters() -> None:
     assert y.stride() == x.stride()
     assert same(y.cpu().numpy(), cupylut.gelu(content))
     parameter = torch.nn.Parameter(x)
-    with pytest.raises(ValueError, match="a tensor requires grad"):
-        cupylut.gelu(parameter)
+    assert cupylut.gelu(parameter).requires_grad
     with torch.no_grad():
         y = cupylut.gelu(parameter)
     assert type(y) is torch.Tensor
@@ -112,10 +112,92 @@ def test_torch_memory_formats_and_parameters() -> None:
 
 
 @needs_torch
-def test_torch_compile_breaks_its_graph_and_is_right() -> None:
-    x = from_host().nan_to_num()
-    compiled = torch.compile(lambda x: cupylut.gelu(x * 2) + 1, backend="eager")
-    assert torch.equal(compiled(x), cupylut.gelu(x * 2) + 1)
+def test_torch_tensors_need_no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernels get addresses: no DLPack, and no memory but PyTorch's."""
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("not on this path")
+
+    x = from_host()
+    want = cupylut.gelu(x), cupylut.swiglu(x, x)
+    monkeypatch.setattr(arrays.TorchArrays, "view", refuse)
+    with cupy.cuda.using_allocator(refuse):
+        assert same(cupylut.gelu(x).cpu().numpy(), want[0].cpu().numpy())
+        assert same(cupylut.swiglu(x, x).cpu().numpy(), want[1].cpu().numpy())
+
+
+def forward_and_backward(x: Any, z: Any) -> tuple[Any, ...]:
+    x, z = (t.detach().requires_grad_() for t in (x, z))
+    y = cupylut.swiglu(cupylut.gelu(x), z)
+    return y.detach(), *torch.autograd.grad(y, (x, z), torch.ones_like(y))
+
+
+@needs_torch
+@by_dtype
+def test_torch_gradients_are_those_of_the_host(dtype: Any) -> None:
+    x, z = (torch.randn(4099).to(getattr(torch, dtype.name)) for _ in range(2))
+    tolerance = {"rtol": 2.0**-6 if dtype.itemsize == 2 else 1e-5, "atol": 1e-5}
+    there, here = (forward_and_backward(*tensors) for tensors in ((x.cuda(), z.cuda()), (x, z)))
+    for a, b in zip(there, here, strict=True):
+        assert a.is_cuda
+        assert a.dtype == b.dtype
+        torch.testing.assert_close(a.cpu(), b, **tolerance)
+
+
+@needs_torch
+def test_torch_operators_pass_opcheck() -> None:
+    operators = torch.ops.cupylut
+    for dtype in (torch.float32, torch.bfloat16):
+        x, z = (torch.randn(3, 5, device="cuda", dtype=dtype).T for _ in range(2))
+        torch.library.opcheck(operators.product_gradient.default, (x, z, z, "gelu"))
+        for grad in (False, True):
+            x, z = (t.detach().requires_grad_(grad) for t in (x, z))
+            torch.library.opcheck(operators.activation.default, (x, "gelu"))
+            torch.library.opcheck(operators.product.default, (x, z, "silu"))
+
+
+@needs_torch
+def test_torch_graphs_capture_the_backward_pass() -> None:
+    x, z = torch.randn(2, 10_000, device="cuda")
+    forward_and_backward(x, z)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), cupy.cuda.using_allocator(no_memory):
+        results = forward_and_backward(x, z)
+    for _ in range(2):
+        x.normal_()
+        graph.replay()
+        torch.cuda.synchronize()
+        for a, b in zip(results, forward_and_backward(x, z), strict=True):
+            assert torch.equal(a, b)
+
+
+@needs_torch
+def test_a_table_that_is_not_there_yet_is_named_in_a_capture() -> None:
+    x = from_host()
+    graph = torch.cuda.CUDAGraph()
+    with (
+        pytest.raises(RuntimeError, match=r"table of elu\(0\.875\).*evaluate it once beforehand"),
+        torch.cuda.graph(graph),
+    ):
+        cupylut.elu(x, 0.875)
+    assert cupylut.elu(x, 0.875).is_cuda
+
+
+@needs_torch
+@pytest.mark.parametrize("mode", [None, "reduce-overhead"])
+def test_torch_compile_keeps_one_graph_and_the_bits(mode: str | None) -> None:
+    x, z = torch.randn(2, 1000, device="cuda")
+    backend = {"backend": "aot_eager"} if mode is None else {"mode": mode}
+    compiled = torch.compile(
+        lambda x, z: cupylut.swiglu(cupylut.gelu(x), z), fullgraph=True, **backend
+    )
+    for _ in range(3):
+        x, z = (t.detach().normal_().requires_grad_() for t in (x, z))
+        y = compiled(x, z).clone()
+        gradients = torch.autograd.grad(y, (x, z), torch.ones_like(y))
+        for a, b in zip((y, *gradients), forward_and_backward(x, z), strict=True):
+            assert torch.equal(a, b)
 
 
 @needs_torch

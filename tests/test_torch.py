@@ -6,14 +6,17 @@ The oracle of derivatives is PyTorch's autograd of its own functions in float64.
 import copy
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from samples import by_dtype, same, values
+from samples import BFLOAT16, by_dtype, same, values
+from test_first_use import run
 from test_torch_arrays import Subclass, to_numpy, to_torch
 from torch import Tensor  # noqa: TID251
 from torch._subclasses import FakeTensorMode  # noqa: TID251
@@ -22,8 +25,10 @@ from torch.nn import functional  # noqa: TID251
 
 import cupylut
 import cupylut.torch
+from cupylut import device, torch_operators
 from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.functions import FUNCTIONS
+from cupylut.ops import default_table
 
 activation, product = torch.ops.cupylut.activation.default, torch.ops.cupylut.product.default
 product_gradient = torch.ops.cupylut.product_gradient.default
@@ -465,6 +470,17 @@ def test_the_compiled_backward_pass_is_one_operator() -> None:
     assert product not in targets[1]
 
 
+def test_the_first_use_may_be_inside_the_compiler() -> None:
+    code = """
+import cupylut, torch
+x = torch.ones(3, requires_grad=True)
+f = torch.compile(lambda x: cupylut.gelu(x) * 2, backend="aot_eager", fullgraph=True)
+f(x).sum().backward()
+print(x.grad[0].item() > 2)
+"""
+    assert run(code) == "True"
+
+
 def test_export_keeps_the_operators_and_reloads() -> None:
     torch.manual_seed(0)
     model = Block()
@@ -505,6 +521,46 @@ def test_inference_mode() -> None:
     assert y.is_inference()
     assert torch.equal(y, cupylut.gelu(x))
     assert torch.equal(z, product(x, x, "silu"))
+
+
+# ---- CUDA, as far as it goes without a device ----------------------------------------------------
+
+
+def test_kernels_get_addresses_and_the_stream_of_the_tensors_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    launched: list[tuple[Any, ...]] = []
+    devices = [0]
+
+    @contextmanager
+    def on_device(index: int) -> Iterator[None]:
+        devices.append(index)
+        yield
+        devices.pop()
+
+    def tensor(address: int) -> Any:
+        return SimpleNamespace(
+            is_cuda=True,
+            dtype=torch.bfloat16,
+            get_device=lambda: 1,
+            data_ptr=lambda: address,
+            element_size=lambda: 2,
+            numel=lambda: 5,
+        )
+
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: devices[-1])
+    monkeypatch.setattr(torch.cuda, "device", on_device)
+    stream_of = lambda index: 70 + index  # noqa: E731
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", stream_of, raising=False)
+    monkeypatch.setattr(device, "run_at", lambda *args: launched.append((devices[-1], *args)))
+    tables = (default_table("gelu", DTYPES[1]),)
+    torch_operators._run("elementwise", tables, tensor(32), tensor(64))
+    assert launched == [(1, 1, 71, "elementwise", tables, BFLOAT16, 5, 32, 64)]
+    for bad in (0, 33):
+        with pytest.raises(TypeError, match="freed, or begins at no multiple of its item size"):
+            torch_operators._run("elementwise", tables, tensor(32), tensor(bad))
+    assert devices == [0]
+    assert len(launched) == 1
 
 
 # ---- modules ------------------------------------------------------------------------------------
