@@ -5,6 +5,7 @@ The oracle of derivatives is PyTorch's autograd of its own functions in float64.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -35,8 +36,9 @@ import cupylut
 import cupylut.torch
 from cupylut import device, torch_operators
 from cupylut.accuracy import DTYPES, all_inputs, ulp
+from cupylut.declaration import Function
 from cupylut.functions import FUNCTIONS
-from cupylut.ops import default_table
+from cupylut.ops import default_table, function_of
 
 # Of torch.jit inside torch.func.jvp.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -201,9 +203,7 @@ def test_derivatives_whose_tables_miss_a_jump_are_refused(name: str) -> None:
         product(x, x, name).sum().backward()
 
 
-@pytest.mark.xfail(reason="float64 tables are straight lines yet: finite differences see them")
-@pytest.mark.parametrize("key", [*FOUR, *GATED])
-def test_gradcheck(key: str) -> None:
+def check_gradients(key: str) -> None:
     check = partial(
         torch.autograd.gradcheck,
         check_forward_ad=True,
@@ -217,6 +217,33 @@ def test_gradcheck(key: str) -> None:
         assert check(lambda z: gate_of(key)(x.detach(), z), (z,))
     else:
         assert check(getattr(cupylut, key), (x,))
+
+
+@pytest.mark.xfail(reason="float64 tables are straight lines yet: finite differences see them")
+@pytest.mark.parametrize("key", [*FOUR, *GATED])
+def test_gradcheck(key: str) -> None:
+    check_gradients(key)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """A table in name only."""
+
+    function: Function
+    dtype: Any = DTYPES[3]
+
+    def evaluate(self, x: Any, out: Any) -> None:
+        out[...] = self.function(x)
+
+
+@pytest.mark.parametrize("key", [*FOUR, *GATED])
+def test_gradcheck_with_exact_tables(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules by themselves, whatever the tables are off."""
+    exact = lambda key, _: Exact(function_of(key))  # noqa: E731
+    monkeypatch.setattr(torch_operators, "default_table", exact)
+    slope = lambda table: Exact(table.function.derivative)  # noqa: E731
+    monkeypatch.setattr(torch_operators, "derivative_table", slope)
+    check_gradients(key)
 
 
 def test_second_derivatives_are_refused_where_f_is_curved() -> None:
