@@ -13,8 +13,9 @@ from .declaration import Float64Array
 
 
 def sigmoid_gate(x: Float64Array, slope: Any, z: Float64Array) -> Float64Array:
-    """The derivative of x·σ(z) where slope = dz/dx."""
-    return np.asarray(expit(z) * (1 + x * slope * expit(-z)))
+    """The derivative of x·σ(z) where slope = dz/dx; far out, where 0·∞ would be NaN, its limit."""
+    gate, rest = expit(z), expit(-z)
+    return np.where(gate == 0, -0.0, gate * (1 + np.where(rest == 0, 0, x * slope * rest)))
 
 
 def zero_from_below(y: Float64Array) -> Float64Array:

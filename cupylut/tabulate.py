@@ -37,8 +37,9 @@ def tabulate(
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
     "compact", correctly rounded too, from half a kilobyte on a GPU, for gelu, gelu_tanh, silu and
     quick_gelu in the 16-bit dtypes; "gate", within one ulp on every input, for gelu, gelu_tanh and
-    silu in float32; "polynomial", within 2 ulp, for any function in float32 and those of
-    `cupylut.FUNCTIONS` in float64; or "linear", the paper's: `size` nodes on [lo, hi], straight
+    silu in float32; "polynomial", within 2 ulp for any function in float32 and for gelu, gelu_tanh,
+    silu, quick_gelu, mish, softplus, sigmoid, tanh and their derivatives in float64, there within
+    1e-13 for all others; or "linear", the paper's: `size` nodes on [lo, hi], straight
     lines between them, f's tails outside. Left out, it is the first but compact that there is, and
     linear if size, domain, nodes or calibration are given.
 
@@ -133,11 +134,7 @@ def most_accurate_kind(function: Function, dtype: DType) -> str:
     """The kind that `tabulate` and the array functions choose for a dtype if left to it."""
     if dtype.itemsize == 2:
         return DirectTable.kind
-    if GateTable.is_fitted(function, dtype):
-        return GateTable.kind
-    # The float64 reference of another function does not tell what 2 ulp are in float64.
-    known = dtype.itemsize == 4 or PolynomialTable.is_fitted(function, dtype)
-    return (PolynomialTable if known else LinearTable).kind
+    return (GateTable if GateTable.is_fitted(function, dtype) else PolynomialTable).kind
 
 
 def smallest_table(function: Function, dtype: DType, error: float, kind: str | None) -> Table:
