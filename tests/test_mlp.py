@@ -1,6 +1,7 @@
 """mlp.py: which forward methods are gated MLPs, and which only look like one."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -124,8 +125,8 @@ class IsNot:
     def nothing(self, x: Any) -> None:
         return
 
-    @staticmethod
-    def decorated(self: Any, x: Any) -> Any:
+    @cache  # noqa: B019
+    def decorated(self, x: Any) -> Any:
         return self.down(self.act(self.gate(x)) * self.up(x))
 
     @property
