@@ -13,152 +13,37 @@ untouched, so training, saving, copying, pickling and torch.compile go on as bef
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
-from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
+from numpy.typing import DTypeLike
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import activations
+from tqdm import tqdm
 
-from .functions import FUNCTIONS
+from .calibration import Calibration
 from .mlp import GatedMLP, gated_mlp
-from .ops import default_table, derivative_table, gelu_form
-from .torch import Activation, activation, product
+from .tables import Table
+from .tabulate import tabulate
+from .torch import Activation
+from .torch_operators import activation, product
+from .transformers_activations import Verdict, verdict
+from .transformers_kernels import kernel_mapping
 
-# ---- which function is it? ----------------------------------------------------------------------
-
-
-class Verdict(NamedTuple):
-    """The key of the function that something computes, or why it is left; of others neither."""
-
-    function: str | None = None
-    reason: str = ""
-
-
-def _softplus(beta: float = 1, threshold: float = 20) -> Verdict:
-    if beta == 1 and threshold >= 20:  # where it becomes x, which it exceeds by e⁻²⁰ = 2e-9
-        return Verdict("softplus")
-    reason = f"there is no table of softplus with beta {beta:g}, threshold {threshold:g}"
-    return Verdict(reason=reason)
-
-
-def _clipped_gelu(lo: float, hi: float) -> Verdict:
-    if lo <= -0.17 and hi == 10:  # gelu never goes below −0.16997
-        return Verdict("gelu_10")
-    return Verdict(reason=f"there is no table of gelu clipped to [{lo:g}, {hi:g}]")
-
-
-def _elu(alpha: float) -> Verdict:
-    return Verdict(f"elu({float(alpha)!r})")
-
-
-def _always(function: str) -> Callable[..., Verdict]:
-    return lambda *_: Verdict(function)
-
-
-# A version of transformers may lack some of these.
-_TRANSFORMERS = {
-    "GELUActivation": "gelu",
-    "GELUTanh": "gelu_tanh",
-    "PytorchGELUTanh": "gelu_tanh",
-    "NewGELUActivation": "gelu_tanh",
-    "FastGELUActivation": "gelu_tanh",  # with √(2/π) to ten digits
-    "AccurateGELUActivation": "gelu_tanh",
-    "QuickGELUActivation": "quick_gelu",
-    "SiLUActivation": "silu",
-    "MishActivation": "mish",
-    "LaplaceActivation": "laplace",
-    "ReLUSquaredActivation": "relu2",
-    "SqrtSoftplusActivation": "sqrtsoftplus",
-}
-_MODULES: dict[type, Callable[[Any], Verdict]] = {
-    getattr(activations, name): _always(function)
-    for name, function in _TRANSFORMERS.items()
-    if hasattr(activations, name) and function in FUNCTIONS
-} | {
-    activations.ClippedGELUActivation: lambda module: _clipped_gelu(module.min, module.max),
-    nn.GELU: lambda module: Verdict(gelu_form(module.approximate)),
-    nn.ELU: lambda module: _elu(module.alpha),
-    nn.Softplus: lambda module: _softplus(module.beta, module.threshold),
-    nn.SiLU: _always("silu"),
-    nn.Mish: _always("mish"),
-    nn.SELU: _always("selu"),
-    nn.Sigmoid: _always("sigmoid"),
-    nn.Tanh: _always("tanh"),
-}
-# Called with the keywords of a functools.partial, if any.
-_CALLABLES: dict[Any, Callable[..., Verdict]] = {
-    functional.gelu: lambda approximate="none": Verdict(gelu_form(approximate)),
-    functional.elu: lambda alpha=1.0: _elu(alpha),
-    functional.softplus: _softplus,
-    functional.silu: _always("silu"),
-    functional.mish: _always("mish"),
-    functional.selu: _always("selu"),
-    functional.sigmoid: _always("sigmoid"),
-    functional.tanh: _always("tanh"),
-    torch.selu: _always("selu"),
-    torch.sigmoid: _always("sigmoid"),
-    torch.tanh: _always("tanh"),
-}
-# A kernel of their own costs no more than a copy of the tensor; neither would a table.
-_CHEAP_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Threshold, nn.Hardtanh, nn.Hardsigmoid,
-    nn.Hardswish, activations.LinearActivation,
-)  # fmt: skip
-_CHEAP_CALLABLES = (
-    functional.relu, torch.relu, functional.relu6, functional.leaky_relu, functional.hardswish,
-    functional.hardsigmoid, functional.hardtanh,
-)  # fmt: skip
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
-def _of_module(module: nn.Module) -> Verdict:
-    kind = type(module)
-    if isinstance(module, Activation) or kind.__module__ == __name__:
-        return Verdict(reason="is a table already")
-    if isinstance(module, _CHEAP_MODULES):
-        return Verdict(reason="costs no more than a copy")
-    if kind not in _MODULES:
-        known = next((base.__name__ for base in kind.__mro__ if base in _MODULES), None)
-        return Verdict(reason=f"may differ from its base class {known}" if known else "")
-    if "forward" in vars(module):
-        return Verdict(reason="has a forward of its own")
-    if any(getattr(module, hooks) for hooks in _HOOKS):
-        return Verdict(reason="has hooks")
-    if getattr(module, "inplace", False):
-        return Verdict(reason="works in place")
-    return _MODULES[kind](module)
-
-
-def _of_callable(value: Any) -> Verdict:
-    function, settings = value, {}
-    if isinstance(value, partial) and not value.args:
-        function, settings = value.func, value.keywords
-    if not isinstance(function, FunctionType | BuiltinFunctionType):
-        return Verdict()
-    if function in _CHEAP_CALLABLES:
-        return Verdict(reason="costs no more than a copy")
-    try:
-        return _CALLABLES[function](**settings) if function in _CALLABLES else Verdict()
-    except TypeError:
-        return Verdict(reason=f"is called with {', '.join(settings)}")
-
-
-@cache
-def _has_derivative(function: str) -> bool:
-    """Whether the tables of a function can be trained through, which they cannot where f′ jumps."""
-    try:
-        derivative_table(default_table(function, np.dtype(np.float32)))
-    except TypeError:
-        return False
-    return True
-
+__all__ = [
+    "Found",
+    "Lookup",
+    "Patch",
+    "calibrate",
+    "kernel_mapping",
+    "linear_tables",
+    "patch",
+    "patched",
+    "restore",
+]
 
 # ---- what takes its place -----------------------------------------------------------------------
 
@@ -173,7 +58,7 @@ class _Product:
     def __str__(self) -> str:
         return f"{self.function} and the product in one pass"
 
-    def __call__(self, module: Any, _: type, x: Tensor) -> Any:
+    def __call__(self, module: Any, x: Tensor) -> Any:
         gate, *rest = (getattr(module, name)(x) for name in self.mlp.projections)
         if rest:
             (up,) = rest
@@ -189,34 +74,16 @@ class _Product:
         return y
 
 
-@dataclass(frozen=True)
-class _InferenceOnly:
-    """The forward of an activation whose derivative jumps: its own where one is recorded."""
-
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.function} where no derivative is recorded"
-
-    def __call__(self, module: Any, base: Any, x: Tensor) -> Any:
-        if torch.is_grad_enabled() and x.requires_grad:
-            return base.forward(module, x)
-        return activation(x, self.function)
-
-
-_Form = _Product | _InferenceOnly
-
-
 @cache
-def _specialised(base: type, form: _Form) -> type:
-    """A subclass with another forward, for the object to have as its class.
+def _in_one_pass(base: type, form: _Product) -> type:
+    """A subclass with that forward, for a module to have as its class.
 
-    So the object, with its parameters, hooks and whoever refers to it, is the same.
+    So the module, with its parameters, hooks and whoever refers to it, stays the same.
     """
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         (x,) = (*args, *kwargs.values())
-        return form(self, base, x)
+        return form(self, x)
 
     def reduce(self: Any, _: int) -> Any:  # pickle would look for the class by its name
         return _empty, (base, form), self.__getstate__()
@@ -231,9 +98,24 @@ def _specialised(base: type, form: _Form) -> type:
     return type(base.__name__, (base,), namespace)
 
 
-def _empty(base: type, form: _Form) -> Any:
-    kind: Any = _specialised(base, form)
+def _empty(base: type, form: _Product) -> Any:
+    kind: Any = _in_one_pass(base, form)
     return kind.__new__(kind)
+
+
+class Lookup(nn.Module):  # type: ignore[misc]
+    """y = table(x), for a table of one's own; without derivatives, so for inference only."""
+
+    def __init__(self, table: Table) -> None:
+        """table: for the dtype that x will have."""
+        super().__init__()
+        self.table = table
+
+    def forward(self, x: Tensor) -> Any:
+        return self.table(x)
+
+    def extra_repr(self) -> str:
+        return repr(self.table)
 
 
 # ---- patch and restore --------------------------------------------------------------------------
@@ -292,16 +174,15 @@ def _summary(found: tuple[Found, ...], form: str) -> Iterator[str]:
 def _members(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any, Verdict]]:
     """Every activation: its full name, who holds it as which attribute, itself, and the verdict."""
     for path, owner in model.named_modules():
-        if _of_module(owner) != Verdict():
+        if verdict(owner) != Verdict():
             continue  # what an activation holds is its own affair
         for attribute, value in [*owner._modules.items(), *vars(owner).items()]:
-            of = _of_module if isinstance(value, nn.Module) else _of_callable
-            verdict = of(value)
-            if verdict != Verdict():
-                yield f"{path}.{attribute}".lstrip("."), owner, attribute, value, verdict
+            found = verdict(value)
+            if found != Verdict():
+                yield f"{path}.{attribute}".lstrip("."), owner, attribute, value, found
 
 
-def patch(model: nn.Module) -> Patch:
+def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     """Replace the activations and gated MLPs of a model; returns the handle for `restore`.
 
     model: any `torch.nn.Module`, in training or not, on the CPU or a CUDA device.
@@ -312,12 +193,15 @@ def patch(model: nn.Module) -> Patch:
     the halves of one projection, get the product in one pass; they keep their identity.
 
     Left are functions that cost no more than a copy, modules with hooks or with a forward of their
-    own, subclasses, other settings than the tables', and calls that are written out in a forward
-    method, which are no part of the model that it could see.
+    own, subclasses, and other settings than the tables'. Calls that are written out in a forward
+    method are not seen.
 
-    Patching a patched model finds nothing more to replace. Copies of a patched model are patched
-    for good. The results agree with the unpatched model's as closely as docs/accuracy.md says of
-    each function; gradients are those of `cupylut.torch`.
+    tables: for activations by name, as the handle has them, tables to take instead of the usual
+    ones, for inference; see `linear_tables`. Raises ValueError for a name that is not replaced.
+
+    Patching a patched model finds nothing more to replace. Copies of a patched model stay patched.
+    The results agree with the unpatched model's as closely as docs/accuracy.md says of each
+    function; gradients are those of `cupylut.torch`.
 
     >>> from torch import nn
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU(approximate="tanh"), nn.ReLU())
@@ -329,43 +213,37 @@ def patch(model: nn.Module) -> Patch:
     >>> model[1]
     Activation('gelu_tanh')
     """
+    tables = dict(tables or {})
     replaced: list[Found] = []
     left: list[Found] = []
-    slots: dict[tuple[int, str], _Slot] = {}
+    slots: list[_Slot] = []
     made: dict[int, Any] = {}
-
-    def put(owner: Any, attribute: str, before: Any, after: Any) -> None:
-        slots[id(owner), attribute] = _Slot(owner, attribute, before, after)
-
-    if _of_module(model) != Verdict():
-        left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
     gates: dict[tuple[int, str], str] = {}
+    if verdict(model) != Verdict():
+        left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
     for name, owner, attribute, value, (function, reason) in _members(model):
         if function is None:
             left.append(Found(name, _kind(value), reason))
             continue
-        if _has_derivative(function):
-            if id(value) not in made:
-                made[id(value)] = _substitute(value, function)
-            put(owner, attribute, value, made[id(value)])
+        table = tables.pop(name, None)
+        if id(value) not in made:
+            made[id(value)] = _substitute(value, function, table)
+        slots.append(_Slot(owner, attribute, value, made[id(value)]))
+        replaced.append(Found(name, _kind(value), str(table or function)))
+        if table is None:
             gates[id(owner), attribute] = function
-        elif isinstance(value, nn.Module):
-            kind: Any = type(value)
-            put(value, "__class__", kind, _specialised(kind, _InferenceOnly(function)))
-        else:
-            left.append(Found(name, _kind(value), "has a derivative that jumps"))
-            continue
-        replaced.append(Found(name, _kind(value), function))
+    if tables:
+        raise ValueError(f"tables for {', '.join(tables)}, which are no activations to replace")
     for name, module in model.named_modules():
-        kind = type(module)
+        kind: Any = type(module)
         mlp = None if "forward" in vars(module) else gated_mlp(kind.forward)
-        if mlp is not None and (function := gates.get((id(module), mlp.activation))):
-            form = _Product(mlp, function)
-            put(module, "__class__", kind, _specialised(kind, form))
+        if mlp is not None and (id(module), mlp.activation) in gates:
+            form = _Product(mlp, gates[id(module), mlp.activation])
+            slots.append(_Slot(module, "__class__", kind, _in_one_pass(kind, form)))
             replaced.append(Found(name, kind.__name__, str(form)))
-    for slot in slots.values():
+    for slot in slots:
         setattr(slot.owner, slot.attribute, slot.after)
-    return Patch(replaced, left, list(slots.values()))
+    return Patch(replaced, left, slots)
 
 
 def _kind(value: Any) -> str:
@@ -375,11 +253,12 @@ def _kind(value: Any) -> str:
     return type(value).__name__ if isinstance(value, nn.Module) else value.__name__
 
 
-def _substitute(value: Any, function: str) -> Any:
+def _substitute(value: Any, function: str, table: Table | None) -> Any:
     """A module in the place of a module, a callable in that of a callable."""
     if isinstance(value, nn.Module):
-        return Activation(function).train(value.training)
-    return partial(activation, function=function)
+        module = Activation(function) if table is None else Lookup(table)
+        return module.train(value.training)
+    return partial(activation, function=function) if table is None else table
 
 
 def restore(handle: Patch) -> None:
@@ -403,8 +282,8 @@ def restore(handle: Patch) -> None:
 
 
 @contextmanager
-def patched(model: nn.Module) -> Iterator[Patch]:
-    """A model that is patched within a with statement, and restored after it.
+def patched(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Iterator[Patch]:
+    """Within a with statement: `patch`; after it: `restore`.
 
     >>> model = nn.Sequential(nn.SiLU())
     >>> with patched(model) as patch:
@@ -414,8 +293,90 @@ def patched(model: nn.Module) -> Iterator[Patch]:
       (0): SiLU()
     ), tensor([0.7311]))
     """
-    handle = patch(model)
+    handle = patch(model, tables)
     try:
         yield handle
     finally:
         restore(handle)
+
+
+# ---- calibration --------------------------------------------------------------------------------
+
+
+def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration]:
+    """The inputs of every activation that `patch` would replace, while the model runs on batches.
+
+    batches: of each the model is called with ``**batch`` if it is a mapping, ``*batch`` if it is a
+    tuple or list, else ``batch``; in evaluation and inference mode. A terminal shows the progress.
+
+    Returns a `cupylut.Calibration` for each name. Calibrations of several runs or processes add up.
+
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
+    >>> calibrate(model, [torch.randn(16, 4), torch.randn(2, 4)])["1"].count
+    144
+    """
+    found: dict[str, Calibration] = {}
+    shared: dict[int, Calibration] = {}
+    slots: list[_Slot] = []
+    hooks = []
+    modes = {module: module.training for module in model.modules()}
+    for name, owner, attribute, value, (function, _) in list(_members(model)):
+        if function is None:
+            continue
+        first = id(value) not in shared
+        found[name] = shared.setdefault(id(value), Calibration())
+        if not isinstance(value, nn.Module):
+            slots.append(_Slot(owner, attribute, value, partial(_counted, found[name], value)))
+        elif first:
+            hooks.append(value.register_forward_pre_hook(partial(_count, found[name])))
+    try:
+        for slot in slots:
+            setattr(slot.owner, slot.attribute, slot.after)
+        model.eval()
+        with torch.inference_mode():
+            for batch in tqdm(batches, desc="calibrating", unit="batch", disable=None):
+                if isinstance(batch, Mapping):
+                    model(**batch)
+                else:
+                    model(*(batch if isinstance(batch, tuple | list) else (batch,)))
+    finally:
+        for slot in slots:
+            setattr(slot.owner, slot.attribute, slot.before)
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return found
+
+
+def _count(calibration: Calibration, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    calibration.update(inputs[0])
+
+
+def _counted(calibration: Calibration, function: Any, x: Tensor) -> Any:
+    calibration.update(x)
+    return function(x)
+
+
+def linear_tables(
+    model: nn.Module,
+    calibrations: Mapping[str, Calibration],
+    dtype: DTypeLike = "float32",
+    size: int = 1024,
+) -> dict[str, Table]:
+    """For each activation the linear table with the smallest mean error on its own inputs.
+
+    calibrations: by name, as `calibrate` gives them; without inputs, as of an activation that was
+    not reached, they make no table. dtype: of the activations while the model runs. size: nodes.
+
+    >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
+    >>> tables = linear_tables(model, {"1": Calibration([-1.0, 0.5, 2.0])}, size=256)
+    >>> with torch.no_grad(), patched(model, tables) as handle:
+    ...     print(model[1])
+    Lookup(LinearTable(gelu, float32, 256 nodes on [-1.3, 2.177]))
+    """
+    return {
+        name: tabulate(function, dtype, kind="linear", size=size, calibration=calibrations[name])
+        for name, *_, (function, _reason) in _members(model)
+        if function is not None and name in calibrations and calibrations[name].count
+    }

@@ -1,9 +1,5 @@
-"""transformers.py: what is replaced by what, what is left, and that both directions change nothing.
+"""transformers.py: what is kept in a patched model, and that there and back is nowhere."""
 
-The oracle is the unpatched module or model in float64.
-"""
-
-import copy
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -13,14 +9,12 @@ import torch  # noqa: TID251
 from torch import Tensor, nn  # noqa: TID251
 from torch.nn import functional  # noqa: TID251
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
-from cupylut.ops import function_of  # noqa: E402
-from cupylut.torch import Activation, activation  # noqa: E402
-from cupylut.transformers import patch, patched, restore  # noqa: E402
-
-activations = transformers.activations
-ACT2FN = activations.ACT2FN
+import cupylut
+from cupylut import Calibration
+from cupylut.torch import Activation
+from cupylut.transformers import calibrate, linear_tables, patch, patched, restore
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,163 +23,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def named(value: Any) -> str:
-    """A test's name for a module, function or text: one without an address."""
-    if isinstance(value, partial):
-        return f"partial {value.func.__name__} {value.keywords}"
-    return getattr(value, "__name__", str(value))
-
-
-def held(value: Any) -> Any:
-    """A module with this attribute."""
-    holder = nn.Module()
-    holder.act = value
-    return holder
-
-
-# ---- which function is it? ----------------------------------------------------------------------
-
-CHEAP = "costs no more than a copy"
-
-# name -> what patch says of it
-OF_TRANSFORMERS = {
-    "gelu": "gelu",
-    "gelu_python": "gelu",
-    "gelu_10": "gelu_10",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_accurate": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_python_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "silu": "silu",
-    "swish": "silu",
-    "mish": "mish",
-    "laplace": "laplace",
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "hardswish": CHEAP,
-    "leaky_relu": CHEAP,
-    "linear": CHEAP,
-    "prelu": CHEAP,
-    "relu": CHEAP,
-    "relu6": CHEAP,
-}
-
-REPLACED: list[tuple[Any, str]] = [
-    *((ACT2FN[name], what) for name, what in OF_TRANSFORMERS.items() if what != CHEAP),
-    (nn.GELU(), "gelu"),
-    (nn.GELU(approximate="tanh"), "gelu_tanh"),
-    (nn.SiLU(), "silu"),
-    (nn.Mish(), "mish"),
-    (nn.SELU(), "selu"),
-    (nn.ELU(), "elu(1.0)"),
-    (nn.ELU(alpha=0.123456789), "elu(0.123456789)"),
-    (nn.Softplus(), "softplus"),
-    (nn.Softplus(threshold=50), "softplus"),
-    (nn.Sigmoid(), "sigmoid"),
-    (nn.Tanh(), "tanh"),
-    (activations.ClippedGELUActivation(-0.17, 10), "gelu_10"),
-    (functional.gelu, "gelu"),
-    (partial(functional.gelu, approximate="tanh"), "gelu_tanh"),
-    (partial(functional.gelu, approximate="none"), "gelu"),
-    (functional.silu, "silu"),
-    (functional.mish, "mish"),
-    (functional.softplus, "softplus"),
-    (functional.sigmoid, "sigmoid"),
-    (torch.sigmoid, "sigmoid"),
-    (functional.tanh, "tanh"),
-    (torch.tanh, "tanh"),
-    (functional.elu, "elu(1.0)"),
-]
-
-
-def test_no_activation_of_transformers_is_forgotten() -> None:
-    unknown = {name for name in activations.ACT2CLS if name not in OF_TRANSFORMERS}
-    assert unknown <= {"relu2", "sqrtsoftplus", "xielu"}
-
-
-@pytest.mark.parametrize(("value", "what"), REPLACED, ids=named)
-def test_replaced_by_the_function_that_it_is(value: Any, what: str) -> None:
-    before = copy.deepcopy(value)
-    holder = held(copy.deepcopy(value))
-    assert [found.what for found in patch(holder).replaced] == [what]
-    x = torch.linspace(-12, 12, 4001)
-    exact = before(x.double())
-    # It is the function: softplus is cut off at 20, FastGELU has a constant to ten digits.
-    declared = torch.from_numpy(function_of(what)(x.numpy()))
-    assert torch.allclose(exact, declared, rtol=1e-8, atol=3e-9)
-    # And what takes its place is that function's table.
-    with torch.no_grad():
-        y = holder.act(x)
-    assert torch.equal(y, activation(x, what))
-    # Of 1024 nodes, and a tenth of what gelu and gelu_tanh differ by.
-    assert ((y - exact).abs() - 1e-7 * exact.abs()).max() <= 4.7e-5
-
-
-class Louder(nn.GELU):
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * super().forward(x)
-
-
-def hooked() -> nn.Module:
-    module = nn.GELU()
-    module.register_forward_hook(lambda module, x, y: None)
-    return module
-
-
-def with_its_own_forward() -> nn.Module:
-    module = ACT2FN["gelu"]
-    module.forward = torch.relu
-    return module
-
-
-LEFT: list[tuple[Any, str]] = [
-    *((ACT2FN[name], what) for name, what in OF_TRANSFORMERS.items() if what == CHEAP),
-    (Louder(), "may differ from its base class GELU"),
-    (hooked(), "has hooks"),
-    (with_its_own_forward(), "has a forward of its own"),
-    (nn.SiLU(inplace=True), "works in place"),
-    (nn.Softplus(beta=2), "there is no table of softplus with beta 2, threshold 20"),
-    (nn.Softplus(threshold=5), "there is no table of softplus with beta 1, threshold 5"),
-    (activations.ClippedGELUActivation(-10, 6), "there is no table of gelu clipped to [-10, 6]"),
-    (activations.ClippedGELUActivation(0, 10), "there is no table of gelu clipped to [0, 10]"),
-    (functional.relu, CHEAP),
-    (functional.selu, "has a derivative that jumps"),
-    (partial(functional.silu, inplace=True), "is called with inplace"),
-    (Activation("gelu"), "is a table already"),
-]
-
-
-@pytest.mark.parametrize(("value", "reason"), LEFT, ids=named)
-def test_left_for_a_reason(value: Any, reason: str) -> None:
-    holder = held(value)
-    handle = patch(holder)
-    assert [found.what for found in handle.left] == [reason]
-    assert not handle.replaced
-    assert not handle.active
-    assert holder.act is value
-
-
-@pytest.mark.parametrize(
-    "value", [nn.Linear(2, 2), nn.Softmax(-1), torch.exp, print, partial(max, 0), None, 3]
-)
-def test_what_is_no_activation_is_not_mentioned(value: Any) -> None:
-    handle = patch(held(value))
-    assert handle.left == handle.replaced == ()
-
-
-def test_the_model_is_no_activation_itself() -> None:
-    handle = patch(nn.GELU())
-    assert [found.what for found in handle.left] == [
-        "is the model itself, and nothing refers to it"
-    ]
-    assert not handle.active
-
-
-# ---- what a model keeps -------------------------------------------------------------------------
 
 
 def everything(model: nn.Module) -> dict[str, list[Any]]:
@@ -297,17 +134,6 @@ def test_modes_follow() -> None:
     assert all(module.training for module in model.modules())
 
 
-def test_a_function_whose_derivative_jumps_is_differentiated_by_pytorch() -> None:
-    model = nn.Sequential(nn.SELU())
-    x = torch.tensor([-1.0, 1e-4, 2.0], requires_grad=True)
-    want, (gradient,) = model(x), torch.autograd.grad(model(x).sum(), x)
-    with patched(model):
-        assert torch.equal(model(x), want)
-        assert torch.equal(torch.autograd.grad(model(x).sum(), x)[0], gradient)
-        with torch.no_grad():
-            assert torch.equal(model(x), activation(x, "selu"))
-
-
 def test_the_summary_counts_what_differs_in_numbers_only() -> None:
     layers = [nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.ReLU()) for _ in range(12)]
     model = nn.ModuleDict({"layers": nn.ModuleList(layers), "out": nn.Tanh()})
@@ -318,3 +144,89 @@ def test_the_summary_counts_what_differs_in_numbers_only() -> None:
         "left: 12",
         "    12 × layers.*.*: ReLU costs no more than a copy",
     ]
+
+
+# ---- calibration --------------------------------------------------------------------------------
+
+
+def trained_inputs() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(50, 4, generator=generator) for _ in range(3)]
+
+
+def test_calibrate_counts_what_goes_into_each_activation() -> None:
+    model = Mixed().train()
+    model.first.eval()
+    modes = [module.training for module in model.modules()]
+    found = calibrate(model, trained_inputs())
+    assert [module.training for module in model.modules()] == modes
+    assert set(found) == {
+        "first.1", "first.3", "shared", "more.a", "more.b", "bare", "tanh",
+    }  # fmt: skip
+    assert found["shared"] is found["first.1"] is found["more.a"]
+    assert found["shared"].count == 3 * 3 * 200
+    expected = {name: Calibration() for name in ("first.3", "bare", "tanh", "more.b")}
+    with torch.no_grad():
+        for x in trained_inputs():
+            y = functional.gelu(model.first[0](x))
+            expected["first.3"].update(model.first[2](y))
+            y = model.shared(model.first(x))
+            expected["bare"].update(y)
+            expected["tanh"].update(y := functional.silu(y))
+            expected["more.b"].update(functional.gelu(functional.gelu(y, approximate="tanh")))
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_calibrate_leaves_the_model_as_it_was_also_after_an_error() -> None:
+    model = Mixed()
+    before = everything(model)
+    calibrate(model, trained_inputs())
+    assert same_objects(everything(model), before)
+    with pytest.raises(RuntimeError):
+        calibrate(model, [torch.ones(2, 3)])
+    assert same_objects(everything(model), before)
+    assert not model.shared._forward_pre_hooks
+
+
+def test_batches_of_every_kind() -> None:
+    model, x = Mixed(), torch.ones(2, 4)
+    for batch in (x, (x,), [x], {"x": x}):
+        assert calibrate(model, [batch])["bare"].count == 8
+
+
+def test_each_activation_through_a_table_of_its_own() -> None:
+    model = Mixed()
+    inputs = trained_inputs()
+    want = [model(x) for x in inputs]
+    calibrations = calibrate(model, inputs)
+    tables = linear_tables(model, calibrations, size=4096)
+    assert {name: table.name for name, table in tables.items()} == {
+        "first.1": "gelu", "shared": "gelu", "more.a": "gelu",
+        "first.3": "selu", "more.b": "tanh", "bare": "silu", "tanh": "gelu_tanh",
+    }  # fmt: skip
+    best = cupylut.tabulate("gelu_tanh", kind="linear", size=4096, calibration=calibrations["tanh"])
+    assert repr(tables["tanh"]) == repr(best) != repr(cupylut.tabulate("gelu_tanh", size=4096))
+    with patched(model, tables) as handle, torch.no_grad():
+        assert {found.what for found in handle.replaced} == {str(t) for t in tables.values()}
+        got = [model(x) for x in inputs]
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(got, want, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_tables_are_for_inference() -> None:
+    model = Mixed()
+    tables = linear_tables(model, calibrate(model, trained_inputs()), size=64)
+    with patched(model, tables), pytest.raises(ValueError, match="requires grad"):
+        model(torch.ones(2, 4))
+
+
+def test_tables_for_some_activations_and_for_none() -> None:
+    model = Mixed()
+    some = {"more.b": cupylut.tabulate("tanh", size=64)}
+    with patched(model, some) as handle:
+        assert [found.name for found in handle.replaced if found.what != str(some["more.b"])] == [
+            "shared", "bare", "tanh", "first.1", "first.3", "more.a",
+        ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"tables for first\.0, which are no activations"):
+        patch(model, {"first.0": some["more.b"]})
+    assert not linear_tables(model, {"bare": Calibration()})
