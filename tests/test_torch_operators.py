@@ -180,14 +180,16 @@ def test_gradients(name: str, dtype: torch.dtype) -> None:
     x, z, grad = (numbers(n, dtype=dtype, grad=True) for n in (1000, 1000, 1000))
     z, grad = (z + 1).detach().requires_grad_(), (grad / 2 - 1).detach()
     tolerance = TOLERANCE[dtype]
-    ours, theirs = getattr(cupylut, name)(x), ORACLES[name](x)
+    # PyTorch's own float32 results are farther off than ours.
+    ours, theirs = getattr(cupylut, name)(x), ORACLES[name](x.double()).to(dtype)
     assert close(ours, theirs, tolerance)
     assert close(*(torch.autograd.grad(y, x, grad)[0] for y in (ours, theirs)), tolerance)
     for arguments in ((x, z), (x,), (z,)):
         gate, up = (t if any(t is a for a in arguments) else t.detach() for t in (x, z))
-        ours, theirs = product(gate, up, name), ORACLES[name](gate) * up
-        assert close(ours, theirs, tolerance)
-        first, second = (torch.autograd.grad(y, arguments, grad) for y in (ours, theirs))
+        ours, theirs = product(gate, up, name), ORACLES[name](gate.double()) * up.double()
+        assert close(ours, theirs.to(dtype), tolerance)
+        first = torch.autograd.grad(ours, arguments, grad)
+        second = torch.autograd.grad(theirs, arguments, grad.double())
         assert all(close(a, b, tolerance) for a, b in zip(first, second, strict=True))
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional  # noqa: TID251
 
 transformers = pytest.importorskip("transformers")
 
-from cupylut.ops import function_of  # noqa: E402
+from cupylut.functions import as_function  # noqa: E402
 from cupylut.torch import Activation  # noqa: E402
 from cupylut.torch_operators import activation  # noqa: E402
 from cupylut.transformers import patch  # noqa: E402
@@ -107,7 +107,7 @@ def test_replaced_by_the_function_that_it_is(value: Any, what: str) -> None:
     x = torch.linspace(-12, 12, 4001)
     exact = before(x.double())
     # It is the function: softplus is cut off at 20, FastGELU has a constant to ten digits.
-    declared = torch.from_numpy(function_of(what)(x.numpy()))
+    declared = torch.from_numpy(as_function(what)(x.numpy()))
     assert torch.allclose(exact, declared, rtol=1e-8, atol=3e-9)
     # And what takes its place is that function's table.
     with torch.no_grad():
