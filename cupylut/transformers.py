@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .calibration import Calibration
+from .declaration import Function
+from .functions import as_function
 from .mlp import GatedMLP, gated_mlp
 from .tables import Table
 from .tabulate import tabulate
@@ -366,17 +368,35 @@ def linear_tables(
 ) -> dict[str, Table]:
     """For each activation the linear table with the smallest mean error on its own inputs.
 
+    Where that table would jump by more than 0.02 at an end of its domain, to the tail beyond which
+    the next input may lie, it is the one with the smallest largest error.
+
     calibrations: by name, as `calibrate` gives them; without inputs, as of an activation that was
     not reached, they make no table. dtype: of the activations while the model runs. size: nodes.
 
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
-    >>> tables = linear_tables(model, {"1": Calibration([-1.0, 0.5, 2.0])}, size=256)
+    >>> calibration = Calibration(torch.linspace(-4, 4, 1000))
+    >>> tables = linear_tables(model, {"1": calibration}, size=256)
     >>> with torch.no_grad(), patched(model, tables) as handle:
     ...     print(model[1])
-    Lookup(LinearTable(gelu, float32, 256 nodes on [-1.3, 2.177]))
+    Lookup(LinearTable(gelu, float32, 256 nodes on [-4, 4]))
     """
-    return {
-        name: tabulate(function, dtype, kind="linear", size=size, calibration=calibrations[name])
-        for name, *_, (function, _reason) in _members(model)
-        if function is not None and name in calibrations and calibrations[name].count
-    }
+    tables: dict[str, Table] = {}
+    for name, *_, (function, _reason) in _members(model):
+        if function is None or name not in calibrations or not calibrations[name].count:
+            continue
+        linear = partial(tabulate, function, dtype, kind="linear", size=size)
+        tables[name] = linear(calibration=calibrations[name])
+        if _jump(as_function(function), tables[name]) > _LARGEST_JUMP:
+            tables[name] = linear()
+    return tables
+
+
+_LARGEST_JUMP = 0.02  # the paper's tables have 0.015 (gelu), 0.014 (tanh form) and 0.095 (silu)
+
+
+def _jump(f: Function, table: Any) -> float:
+    """By how much a linear table jumps at an end of its domain, to the tail that is beyond."""
+    left, right = f.tails
+    ends = (table.lo, left), (table.hi, right)
+    return max(abs(float(f(end)) - float(tail(end))) for end, tail in ends)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import activations
 
-from .functions import FUNCTIONS
+from .functions import FUNCTIONS, elu
 from .ops import gelu_form
 from .torch import Activation
 
@@ -40,11 +40,13 @@ def _clipped_gelu(lo: float, hi: float) -> Verdict:
 
 
 def _elu(alpha: float) -> Verdict:
-    return Verdict(f"elu({float(alpha)!r})")
+    return Verdict(elu(float(alpha)).name)
 
 
 def _always(function: str) -> Callable[..., Verdict]:
-    return lambda *_: Verdict(function)
+    if function in FUNCTIONS:
+        return lambda *_: Verdict(function)
+    return lambda *_: Verdict(reason=f"is {function}, which has no tables in float32 and float64")
 
 
 # A version of transformers may lack some of these.
@@ -61,11 +63,12 @@ _TRANSFORMERS = {
     "LaplaceActivation": "laplace",
     "ReLUSquaredActivation": "relu2",
     "SqrtSoftplusActivation": "sqrtsoftplus",
+    "XIELUActivation": "xielu",
 }
 _MODULES: dict[type, Callable[[Any], Verdict]] = {
     getattr(activations, name): _always(function)
     for name, function in _TRANSFORMERS.items()
-    if hasattr(activations, name) and function in FUNCTIONS
+    if hasattr(activations, name)
 } | {
     activations.ClippedGELUActivation: lambda module: _clipped_gelu(module.min, module.max),
     nn.GELU: lambda module: Verdict(gelu_form(module.approximate)),
@@ -129,6 +132,8 @@ def _of_module(module: nn.Module) -> Verdict:
         return Verdict(reason="has a forward of its own")
     if any(getattr(module, hooks) for hooks in _HOOKS):
         return Verdict(reason="has hooks")
+    if next(module.parameters(), None) is not None:
+        return Verdict(reason="has parameters, which a table would not follow")
     if getattr(module, "inplace", False):
         return Verdict(reason="works in place")
     return _MODULES[kind](module)

@@ -46,6 +46,7 @@ class Mixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        torch.manual_seed(0)
         self.first = nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 4), nn.SELU())
         self.shared = self.first[1]
         self.more = nn.ModuleDict({"a": self.shared, "b": nn.Tanh()})
@@ -204,13 +205,23 @@ def test_each_activation_through_a_table_of_its_own() -> None:
         "first.1": "gelu", "shared": "gelu", "more.a": "gelu",
         "first.3": "selu", "more.b": "tanh", "bare": "silu", "tanh": "gelu_tanh",
     }  # fmt: skip
-    best = cupylut.tabulate("gelu_tanh", kind="linear", size=4096, calibration=calibrations["tanh"])
-    assert repr(tables["tanh"]) == repr(best) != repr(cupylut.tabulate("gelu_tanh", size=4096))
     with patched(model, tables) as handle, torch.no_grad():
         assert {found.what for found in handle.replaced} == {str(t) for t in tables.values()}
         got = [model(x) for x in inputs]
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(got, want, strict=True))
     assert not any(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_the_domain_is_that_of_the_inputs_unless_the_next_ones_would_suffer() -> None:
+    model = nn.Sequential(nn.GELU(), nn.GELU(), nn.Tanh())
+    wide, narrow = Calibration(torch.linspace(-4, 4, 999)), Calibration(torch.linspace(-0.5, 1, 99))
+    tables: Any = linear_tables(model, {"0": wide, "1": narrow, "2": narrow}, size=256)
+    calibrated = cupylut.tabulate("gelu", kind="linear", size=256, calibration=wide)
+    domains = [(tables[name].lo, tables[name].hi) for name in "012"]
+    best = [cupylut.search(name, size=256) for name in ("gelu", "tanh")]
+    assert domains == [(calibrated.lo, calibrated.hi), *((d.lo, d.hi) for d in best)]
+    assert domains[0] != domains[1]
+    assert (tables["2"](torch.tensor([-0.6])) + 0.537).abs() < 1e-3
 
 
 def test_tables_are_for_inference() -> None:
