@@ -183,7 +183,16 @@ def test_left_for_a_reason(value: Any, reason: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [nn.Linear(2, 2), nn.Softmax(-1), torch.exp, print, partial(max, 0), None, 3]
+    "value",
+    [
+        nn.Linear(2, 2),
+        nn.Softmax(-1),
+        torch.exp,
+        print,
+        partial(torch.tanh, torch.ones(1)),
+        None,
+        3,
+    ],
 )
 def test_what_is_no_activation_is_not_mentioned(value: Any) -> None:
     handle = patch(held(value))

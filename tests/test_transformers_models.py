@@ -18,6 +18,7 @@ from torch import Tensor, nn  # noqa: TID251
 
 transformers = pytest.importorskip("transformers")
 
+import cupylut  # noqa: E402
 from cupylut.transformers import patch, patched, restore  # noqa: E402
 
 SIZES = {
@@ -244,6 +245,14 @@ def test_a_compiled_model_may_be_patched() -> None:
         assert torch.equal(logits(compiled), before)
 
 
+def test_generation_finds_the_same_words() -> None:
+    model = build("olmo2")
+    how: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False}
+    want = model.generate(IDS, **how)
+    with patched(model):
+        assert torch.equal(model.generate(IDS, **how), want)
+
+
 # ---- gated MLPs ---------------------------------------------------------------------------------
 
 
@@ -307,6 +316,32 @@ def test_gate_and_up_of_two_shapes_or_dtypes() -> None:
     want = mlp(x)
     with patched(nn.Sequential(mlp)):
         assert torch.allclose(mlp(x), want, rtol=1e-2, atol=1e-2)
+
+
+class SecondHalf(nn.Module):
+    """A gated MLP whose gate is the second half."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both, self.down, self.act = nn.Linear(4, 12), nn.Linear(6, 4), nn.SiLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        up, gate = self.both(x).chunk(2, dim=-1)
+        return self.down(self.act(gate) * up)
+
+
+def test_the_gate_may_be_the_second_half() -> None:
+    mlp, x = SecondHalf(), torch.randn(3, 4)
+    want = mlp(x)
+    with patched(nn.Sequential(mlp)) as handle:
+        assert len(handle.replaced) == 2
+        assert torch.allclose(mlp(x), want, rtol=1e-5, atol=1e-6)
+
+
+def test_an_activation_with_a_table_of_its_own_is_asked() -> None:
+    mlp = SecondHalf()
+    with patched(nn.Sequential(mlp), {"0.act": cupylut.tabulate("silu", size=64)}) as handle:
+        assert [found.kind for found in handle.replaced] == ["SiLU"]
 
 
 def test_autocast() -> None:
