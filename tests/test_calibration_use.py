@@ -14,6 +14,7 @@ from samples import BFLOAT16
 
 import cupylut
 from cupylut import Calibration, search, tabulate
+from cupylut.accuracy import DTYPES
 from cupylut.data import character_inputs, minilm_gelu_inputs
 from cupylut.functions import FUNCTIONS
 
@@ -245,3 +246,12 @@ def test_the_documentation_is_right() -> None:
     failures, examples = doctest.testfile(str(page), module_relative=False)
     assert failures == 0
     assert examples > 5
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
+@pytest.mark.parametrize("size", [16, 1024, 65536])
+def test_the_outermost_inputs_are_not_taken_for_the_tail(dtype: np.dtype, size: int) -> None:
+    """Where the tail is far from the function, as tanh's are near 0, the domain must go beyond."""
+    x = np.random.default_rng(0).uniform(-0.018, 0.24, 5000).astype(dtype)
+    table = cupylut.tabulate("tanh", dtype, size=size, calibration=Calibration(x))
+    assert np.abs(table(x).astype(np.float64) - np.tanh(x.astype(np.float64))).max() < 2e-3
