@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..accuracy import all_inputs, as_dtype, correctly_rounded, ulp, widened
 from ..declaration import Float64Array
-from ..functions import FUNCTIONS
-from ..tables import PolynomialTable
+from ..functions import FUNCTIONS, as_function
+from ..tables import CompactTable, LinearTable, PolynomialTable
 from ..tabulate import most_accurate_kind, tabulate
 from .speed import installed, torch_function
 
@@ -40,8 +40,9 @@ class Row:
 
 
 def cases() -> Sequence[tuple[str, str]]:
-    """Every (function, dtype)."""
-    return [(f, d) for d in ("bfloat16", "float16", "float32", "float64") for f in FUNCTIONS]
+    """Every (function or derivative, dtype)."""
+    names = [*FUNCTIONS, *(f.derivative.name for f in FUNCTIONS.values() if f.derivative)]
+    return [(f, d) for d in ("bfloat16", "float16", "float32", "float64") for f in names]
 
 
 def inputs(dtype: str) -> NDArray[Any]:
@@ -59,11 +60,18 @@ def inputs(dtype: str) -> NDArray[Any]:
 
 
 def measure(function: str, dtype: str) -> list[Row]:
-    """The rows of one function and dtype: the kinds of table there are, and PyTorch on the CPU."""
-    x = inputs(dtype)
-    exact = FUNCTIONS[function](widened(x))
+    """The rows of one function and dtype: the kinds of table there are, and PyTorch on the CPU.
+
+    Of a derivative there is one row, for the table that backward passes use.
+    """
+    x, f = inputs(dtype), as_function(function)
+    exact = f(widened(x))
+    kinds = [most_accurate_kind(f, x.dtype)]
+    if function in FUNCTIONS:
+        compact = [CompactTable.kind] if CompactTable.is_fitted(f, x.dtype) else []
+        kinds += [*compact, LinearTable.kind]
     rows = []
-    for kind in dict.fromkeys((most_accurate_kind(FUNCTIONS[function], x.dtype), "linear")):
+    for kind in kinds:
         table = tabulate(function, dtype, kind=kind)
         if isinstance(table, PolynomialTable) and x.itemsize == 8:
             # The float64 reference is not good enough to judge it; mpmath was, when it was made.
@@ -97,7 +105,7 @@ def _row(
     worst = int(np.nanargmax(in_ulp))
     misrounded = None
     if x.itemsize == 2:
-        correct = correctly_rounded(FUNCTIONS[function], x.dtype)
+        correct = correctly_rounded(as_function(function), x.dtype)
         right = correct[np.isfinite(widened(all_inputs(x.dtype)))]
         misrounded = int((y.view(np.uint16) != right.view(np.uint16)).sum())
     return Row(
