@@ -39,7 +39,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from ..functions import FUNCTIONS
-from .linear import CHUNK
+from .host import CHUNK, Cubics
 from .table import Table
 
 Words: TypeAlias = NDArray[np.uint32]
@@ -168,8 +168,16 @@ class GateTable(Table):
         c[:, 0] += rest
         return np.ascontiguousarray((c / -SCALE).view(np.complex128).T)
 
+    @cached_property
+    def _cubics(self) -> Cubics:
+        return Cubics(self.exactly)
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of float32."""
+        self._cubics.evaluate(x, out)
+
+    def exactly(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """The same by the coefficients themselves, in float64; out may be of float64."""
         evaluator = _Evaluator(self.layout, self._pairs, min(x.size, CHUNK))
         with np.errstate(all="ignore"):
             for i in range(0, x.size, CHUNK):

@@ -45,7 +45,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from ..functions import is_declared
-from .linear import CHUNK
+from .host import CHUNK, Cubics
 from .table import Table, read
 
 FLOAT64_ERROR = 1e-13
@@ -253,8 +253,20 @@ class PolynomialTable(Table):
         rows = np.pad(self.rows, ((0, 0), (0, self.rows.shape[1] % 2)))
         return np.ascontiguousarray(rows.view(np.complex128).T)
 
+    @cached_property
+    def _cubics(self) -> Cubics:
+        return Cubics(self.exactly, self.floor)
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
+        # Coarse tables have jumps that cubics do not reproduce within a part of an ulp.
+        if self.dtype.itemsize == 4 and self.error is None:
+            self._cubics.evaluate(x, out)
+        else:
+            self.exactly(x, out)
+
+    def exactly(self, x: NDArray[Any], out: NDArray[Any]) -> None:
+        """The same by the coefficients themselves, in float64; out may be of float64."""
         evaluator = _Evaluator(self, self._pairs, min(x.size, CHUNK))
         with np.errstate(all="ignore"):
             for i in range(0, x.size, CHUNK):
@@ -339,7 +351,7 @@ class _Evaluator:
         kept = np.flatnonzero(~(a > (0 if table.product else -1)))
         special = x[kept]
         np.fmin(a, pick(lambda side: side.reach), out=u)
-        line = pick(lambda side: side.slope) * u  # of a few kinds: 0, a or a multiple
+        line = pick(lambda side: float(real(side.slope)), np.float64) * u
 
         np.fmin(a, pick(lambda side: side.layout.limit), out=a)  # NaN too becomes the limit
         np.add(a, pick(lambda side: side.layout.offset), out=u)
