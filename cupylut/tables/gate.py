@@ -47,6 +47,7 @@ Words: TypeAlias = NDArray[np.uint32]
 SCALE = 2.0**80  # of the coefficients
 MAGIC = 1.5 * 2.0**23  # adding it in float32 rounds to an integer, which is then in the low bits
 WORDS = 6  # of an entry
+TOLERANCE = 1 / 8  # in ulp, of the NumPy half's cubics
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class GateTable(Table):
 
     @cached_property
     def _cubics(self) -> Cubics:
-        return Cubics(self.exactly)
+        return Cubics(self.exactly, TOLERANCE)
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of float32."""

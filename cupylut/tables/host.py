@@ -12,8 +12,8 @@ in the last bits of x + 1.5·2²³·STEP, a float32 whose neighbours are STEP ap
 the cubic of a table with f(0) = 0 goes through that point and has c0 = −0, which keeps the relative
 accuracy and the sign of zero.
 
-A cubic counts only where it is within TOLERANCE of the table's own value and has its sign; this is
-tried at TRIALS points of each segment. All other segments have NaN for coefficients, and so has the
+A cubic counts only where it is within a given tolerance of the table's own value and has its sign;
+this is tried at TRIALS points of each segment. All other segments have NaN for coefficients, and so has the
 entry that the numbers from outside come to, infinities and NaN among them. Where NaN comes out, the
 table itself is evaluated instead. So a result depends on its own input and on nothing else.
 """
@@ -32,12 +32,12 @@ Exactly: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], None]
 
 REACH, STEP = 16, 2.0**-8
 COUNT = int(2 * REACH / STEP)  # of segments
-TOLERANCE = 1 / 8  # of an ulp of float32
 TRIALS = 12  # the ends of the segment included
 
 # Elements at a time: their 1.1 MB of work arrays stay in the second-level cache, and the cost of
-# calling NumPy, half a microsecond a pass, hardly counts.
-CHUNK = 16384
+# calling NumPy, half a microsecond a pass, hardly counts. What cubics do not serve is collected from
+# a whole block, since the table's own evaluation makes many more calls.
+CHUNK, BLOCK = 16384, 65536
 
 # In units of STEP from the middle: where interpolation is best, and for the segment of 0.
 _NODES = np.cos(np.pi * (np.arange(4) + 0.5) / 4) / 2
@@ -50,15 +50,15 @@ _FIRST = _MAGIC.view(np.uint32) - np.uint32(COUNT // 2)  # the bits that the fir
 class Cubics:
     """The values of a float32 table, by cubics where they are as good and by the table elsewhere.
 
-    `rows` are c0, …, c3 of the segments from −REACH on, and the row of NaN. `floor` is an error
-    that does not count where an ulp is smaller than that.
+    A cubic may differ from the table by `tolerance` in ulp, or in floors where these are larger.
+    `rows` are c0, …, c3 of the segments from −REACH on, and the row of NaN.
     """
 
-    def __init__(self, exactly: Exactly, floor: float = 0.0) -> None:
+    def __init__(self, exactly: Exactly, tolerance: float, floor: float = 0.0) -> None:
         self.exactly = exactly
         with np.errstate(all="ignore"):
             self.rows = np.concatenate([self._fit(), np.full((1, 4), np.nan)])
-            self.rows[:-1][~self._holds(floor)] = np.nan
+            self.rows[:-1][~self._holds(tolerance, floor)] = np.nan
 
     def _fit(self) -> Float64Array:
         """The cubics through the table's values at four points of each segment."""
@@ -78,7 +78,7 @@ class Cubics:
             rows[zero, 0] = -0.0
         return rows
 
-    def _holds(self, floor: float) -> NDArray[np.bool_]:
+    def _holds(self, tolerance: float, floor: float) -> NDArray[np.bool_]:
         """Which of the cubics are as good as the table."""
         c0, c1, c2, c3 = self.rows[:-1].T
         holds = np.ones(COUNT, np.bool_)
@@ -86,7 +86,7 @@ class Cubics:
             x = (_middles() + STEP * t).astype(np.float32)
             exact = self._values(x)
             y = c0 + x * (c1 + x * (c2 + x * c3))
-            holds &= np.abs(y - exact) <= TOLERANCE * np.maximum(ulp(exact, x.dtype), floor)
+            holds &= np.abs(y - exact) <= tolerance * np.maximum(ulp(exact, x.dtype), floor)
             holds &= np.signbit(y) == np.signbit(exact)
         return holds
 
@@ -99,15 +99,24 @@ class Cubics:
         """Write the values at x into out; both 1-D, of float32, and maybe the same memory."""
         lookup = _Lookup(self.rows, min(x.size, CHUNK))
         with np.errstate(all="ignore"):
-            for i in range(0, x.size, CHUNK):
-                part, result = x[i : i + CHUNK], out[i : i + CHUNK]
-                y = lookup.run(part)
-                rest = part[missed] if (missed := np.isnan(y)).any() else None
-                result[...] = y
-                if rest is not None:
-                    values = np.empty_like(rest)
-                    self.exactly(rest, values)
-                    result[missed] = values
+            for i in range(0, x.size, BLOCK):
+                self._block(x[i : i + BLOCK], out[i : i + BLOCK], lookup)
+
+    def _block(self, x: NDArray[Any], out: NDArray[Any], lookup: "_Lookup") -> None:
+        places, numbers = [], []  # of what the cubics do not serve; kept since out may be x
+        for i in range(0, x.size, CHUNK):
+            part = x[i : i + CHUNK]
+            y = lookup.run(part)
+            missed = np.isnan(y)
+            if missed.any():
+                places.append(i + np.flatnonzero(missed))
+                numbers.append(part[missed])
+            out[i : i + CHUNK] = y
+        if places:
+            rest = np.concatenate(numbers)
+            values = np.empty_like(rest)
+            self.exactly(rest, values)
+            out[np.concatenate(places)] = values
 
 
 class _Lookup:

@@ -49,6 +49,7 @@ from .host import CHUNK, Cubics
 from .table import Table, read
 
 FLOAT64_ERROR = 1e-13
+TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
 _REALS = tuple(np.dtype(t) for t in (np.float32, np.float64))
 
@@ -255,7 +256,7 @@ class PolynomialTable(Table):
 
     @cached_property
     def _cubics(self) -> Cubics:
-        return Cubics(self.exactly, self.floor)
+        return Cubics(self.exactly, TOLERANCE, self.floor)
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
