@@ -4,10 +4,12 @@
 few multiplications that XLA compiles with everything around it, on any of its devices:
 
     16 bits   results[bits(x)], one gather from all 65,536 results, the same bits as everywhere
-    float32   the table's own evaluation in float64, rounded once, with or without `jax_enable_x64`
+    float32   the table's coefficients in float64, rounded once, with or without `jax_enable_x64`
 
-Results are those of the table's NumPy half. XLA on the CPU treats subnormal numbers as zeros, so
-float32 inputs and results that are subnormal go through their bit patterns, as integers.
+Results are those of the table's NumPy half, but for the last bit of some float32 ones, where that
+takes cubics instead of the coefficients (tables/host.py). XLA on the CPU treats subnormal numbers
+as zeros, so float32 inputs and results that are subnormal go through their bit patterns, as
+integers.
 
 The derivative is a lookup too, in the table of the function's derivative.
 """
@@ -121,7 +123,7 @@ def _(table: LinearTable, x: Any) -> Any:
 
 @_in_float64.register
 def _(table: GateTable, x: Any) -> Any:
-    """The steps of tables/gate.py in its NumPy half's order."""
+    """The steps of tables/gate.py in the order of its `exactly`."""
     layout = table.layout
     c, rest = unpack(table.words)
     c[:, 0] += rest
@@ -164,5 +166,5 @@ def _(table: PolynomialTable, x: Any) -> Any:
     y = p * pick(lambda side: side.scale) + pick(lambda side: side.intercept)
     slope = pick(lambda side: float(real(side.slope)))
     line = slope * jnp.fmin(jnp.abs(x), pick(lambda side: side.reach))
-    y += _widened(_narrowed(line, table.dtype))
+    y += line
     return jnp.where(jnp.abs(x) > (0 if table.product else -1), y, x)

@@ -1,4 +1,7 @@
-"""Lookups inside JAX's transformations: the same bits as NumPy's, and the right derivatives."""
+"""Lookups inside JAX's transformations: the bits of the coefficients, and the right derivatives.
+
+NumPy's own float32 results come from cubics, and here and there differ in the last bit.
+"""
 
 import os
 import subprocess
@@ -17,6 +20,7 @@ from samples import BFLOAT16, bits, same, values
 import cupylut
 from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
 from cupylut.accuracy import all_inputs, correctly_rounded, widened
+from cupylut.ops import default_table
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
 FLOAT32 = np.dtype(np.float32)
@@ -33,6 +37,21 @@ def patterns(size: int = 50_000) -> Any:
     near = random.normal(scale=5, size=size).astype(np.float32)
     special = np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-126), 2.0**-149])
     return np.concatenate([special, anything[~np.isnan(anything)], subnormal, -subnormal, near])
+
+
+def by_coefficients(table: Any, x: Any) -> Any:
+    """The values of a float32 polynomial in float64, rounded once: what JAX computes."""
+    y = np.empty_like(x)
+    table.exactly(x.ravel(), y.ravel())
+    return y
+
+
+def steps_apart(y: Any, z: Any) -> Any:
+    """How many float32 numbers y is from z, which must agree in sign and in what is NaN."""
+    assert (np.signbit(y) == np.signbit(z))[~np.isnan(y)].all()
+    assert (np.isnan(y) == np.isnan(z)).all()
+    steps = np.abs(bits(y).astype(np.int64) - bits(z))
+    return np.where(np.isnan(y), 0, steps)
 
 
 def derivative(name: str) -> Function:
@@ -55,9 +74,10 @@ def test_16_bit_results_are_the_correctly_rounded_ones(name: str, dtype: Any) ->
 
 
 @by_function
-def test_float32_results_are_numpys_subnormal_ones_included(name: str) -> None:
+def test_float32_results_are_those_of_the_coefficients_subnormal_ones_included(name: str) -> None:
     function, x = getattr(cupylut, name), patterns()
-    want = function(x)
+    want = by_coefficients(default_table(name, FLOAT32), x)
+    assert steps_apart(function(x), want).max() <= 1
     assert same(np.asarray(jax.jit(function)(x)), want)
     if name == "gelu":
         tiny = (want != 0) & (np.abs(want) < 2.0**-126)
@@ -67,13 +87,12 @@ def test_float32_results_are_numpys_subnormal_ones_included(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["tanh", "mish", "selu", "leaky_relu"])
-def test_tables_of_the_other_kinds_give_numpys_results(name: str) -> None:
+def test_tables_of_the_other_kinds_give_their_results(name: str) -> None:
     x = patterns(20_000)
-    for table in (
-        tabulate(name, kind="linear", nodes="balanced"),
-        PolynomialTable.build(FUNCTIONS[name], FLOAT32),
-    ):
-        assert same(np.asarray(jax.jit(table)(x)), table(x))
+    linear = tabulate(name, kind="linear", nodes="balanced")
+    assert same(np.asarray(jax.jit(linear)(x)), linear(x))
+    polynomial = PolynomialTable.build(FUNCTIONS[name], FLOAT32)
+    assert same(np.asarray(jax.jit(polynomial)(x)), by_coefficients(polynomial, x))
 
 
 @by_function
@@ -260,7 +279,10 @@ def test_gated_layers_are_numpys(name: str, dtype: Any) -> None:
         jax.vmap(function)(*there),
     ):
         assert y.dtype == dtype
-        assert same(np.asarray(y)[~flushed], want[~flushed])
+        if dtype == FLOAT32:  # one step in the function's result is up to two in the product
+            np.testing.assert_allclose(np.asarray(y)[~flushed], want[~flushed], rtol=2.0**-22)
+        else:
+            assert same(np.asarray(y)[~flushed], want[~flushed])
         assert np.abs(widened(np.asarray(y)[flushed])).max(initial=0) < 2.0**-126
 
 

@@ -22,9 +22,10 @@ one that counts in full. A segment takes 24 bytes: c0 … c4 and one word with c
 
 From `limit` on, a·q(a) < 2⁻¹⁵⁰ rounds to nothing: a stays there, which makes f(∞) = ∞, f(−∞) = −0.
 
-`fit_gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy
-half below takes the same coefficients in float64 and rounds once, so it is closer to the function
-and may differ from the kernel in the last bit; both keep the promise.
+`fit_gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy half takes
+the same coefficients in float64 and rounds once, or in most places cubics made from them, see
+`host.py`. So it is closer to the function and may differ from the kernel in the last bit; both keep
+the promise.
 """
 
 from dataclasses import asdict, dataclass

@@ -9,13 +9,13 @@ of them the table is a cubic in x itself:
 
 No local coordinate is needed: cancellation takes 20 or so of the 53 bits where |x| is largest. k is
 in the last bits of x + 1.5·2²³·STEP, a float32 whose neighbours are STEP apart. In the segment of 0
-the cubic of a table with f(0) = 0 goes through that point and has c0 = −0, which keeps the relative
-accuracy and the sign of zero.
+the cubic of a table with f(0) = 0 goes through that point with the table's slope and has c0 = −0,
+which keeps the relative accuracy and the sign of zero.
 
 A cubic counts only where it is within a given tolerance of the table's own value and has its sign;
-this is tried at TRIALS points of each segment. All other segments have NaN for coefficients, and so has the
-entry that the numbers from outside come to, infinities and NaN among them. Where NaN comes out, the
-table itself is evaluated instead. So a result depends on its own input and on nothing else.
+this is tried at TRIALS points of each segment. All other segments have NaN for coefficients, and so
+has the entry that the numbers from outside come to, infinities and NaN among them. Where NaN comes
+out, the table itself is evaluated instead. So a result depends on its own input and nothing else.
 """
 
 from collections.abc import Callable
@@ -35,13 +35,14 @@ COUNT = int(2 * REACH / STEP)  # of segments
 TRIALS = 12  # the ends of the segment included
 
 # Elements at a time: their 1.1 MB of work arrays stay in the second-level cache, and the cost of
-# calling NumPy, half a microsecond a pass, hardly counts. What cubics do not serve is collected from
-# a whole block, since the table's own evaluation makes many more calls.
+# calling NumPy, half a microsecond a pass, hardly counts. What the cubics do not serve is collected
+# from a whole block, since the table's own evaluation makes many more calls.
 CHUNK, BLOCK = 16384, 65536
 
-# In units of STEP from the middle: where interpolation is best, and for the segment of 0.
+# In units of STEP from the middle: where interpolation is best, and for the segment of 0, where the
+# slope at 0 is to be the table's, so that results which are subnormal are too.
 _NODES = np.cos(np.pi * (np.arange(4) + 0.5) / 4) / 2
-_NODES_AT_ZERO = np.array([0.0, -0.45, 0.45, 0.25])
+_NODES_AT_ZERO = np.array([0.0, 2.0**-100, -0.45, 0.45])
 
 _MAGIC = np.float32(1.5 * 2**23 * STEP)
 _FIRST = _MAGIC.view(np.uint32) - np.uint32(COUNT // 2)  # the bits that the first segment gives
@@ -55,6 +56,7 @@ class Cubics:
     """
 
     def __init__(self, exactly: Exactly, tolerance: float, floor: float = 0.0) -> None:
+        """Fit the cubics, which takes 10 ms or so."""
         self.exactly = exactly
         with np.errstate(all="ignore"):
             self.rows = np.concatenate([self._fit(), np.full((1, 4), np.nan)])
@@ -154,4 +156,4 @@ class _Lookup:
 
 
 def _middles() -> Float64Array:
-    return STEP * np.arange(-COUNT // 2, COUNT // 2)
+    return np.arange(-COUNT // 2, COUNT // 2, dtype=np.float64) * STEP

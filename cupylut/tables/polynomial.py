@@ -28,8 +28,9 @@ The last segment begins at `limit` and holds the tail: a stays there. The roundi
 hardly count since r is small, and that of m·P in full only where the line adds nothing to it.
 
 `fit_polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half. The
-NumPy half below computes P in float64 without fused operations, and so may differ from the kernel
-in the last bit; both keep the promise.
+NumPy half below computes P in float64 without fused operations, and in float32 takes cubics made
+from that in most places, see `host.py`. So it may differ from the kernel in the last bit; both keep
+the promise.
 """
 
 from collections.abc import Callable
