@@ -1,4 +1,4 @@
-"""The command line: `python -m cupylut demo`, `bench`, `bandwidth` and `accuracy`."""
+"""The command line: `python -m cupylut demo`, `bench`, `bandwidth`, `accuracy` and `model`."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from .device import require_cupy
-from .experiments import accuracy, bandwidth, demo, speed
+from .experiments import accuracy, bandwidth, demo, model, performance, speed
 from .tables.linear import check_layout
 
 T = TypeVar("T")
@@ -61,6 +61,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument("--output", type=Path, metavar="FILE", help="write it to a file")
     command.set_defaults(run=_accuracy)
 
+    command = commands.add_parser("model", help="predict the kernels' speed on a GPU")
+    command.add_argument(
+        "--gpu", choices=[*model.CARDS], default="h100", help="(default: %(default)s)"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    command.add_argument(
+        "--markdown", type=Path, metavar="FILE", help="write docs/performance.md, of all GPUs"
+    )
+    command.set_defaults(run=_model)
+
     parsed = parser.parse_args(arguments)
     status: int = parsed.run(parsed)
     return status
@@ -106,6 +116,14 @@ def _accuracy(arguments: argparse.Namespace) -> int:
         return _write(arguments.output, text)
     print(text, end="")
     return 0
+
+
+def _model(arguments: argparse.Namespace) -> int:
+    card = model.CARDS[arguments.gpu]
+    if arguments.markdown:
+        return _write(arguments.markdown, performance.document())
+    print("\n".join(model.report(card)))
+    return _write(arguments.json, model.as_json(card)) if arguments.json else 0
 
 
 def _write(path: Path, text: str) -> int:

@@ -26,12 +26,17 @@ def _nvrtc():
 @cache
 def compile_kernel(name: str, defines: tuple[tuple[str, str], ...], architecture: int) -> bytes:
     """The cubin; raises AssertionError with the compiler's log for any error or warning."""
+    return compile_source(device.define(device.source(name), dict(defines)), name, architecture)
+
+
+@cache
+def compile_source(code: str, name: str, architecture: int) -> bytes:
+    """The same for the text of a file of that name."""
     nvrtc = _nvrtc()
     try:
         nvrtc.getVersion()
     except Exception as error:  # the library itself is missing
         pytest.skip(f"no NVRTC: {error}")
-    code = device.define(device.source(name), dict(defines))
     program = nvrtc.createProgram(code, name, (), ())
     options = (f"-arch=sm_{architecture}", *device.OPTIONS, "-ftz=true")
     try:

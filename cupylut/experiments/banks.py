@@ -1,0 +1,145 @@
+"""How many passes a warp's reads of a table take through shared memory, simulated.
+
+Shared memory is 32 banks of 4 bytes. In one pass each bank delivers one word, to every lane that
+asks for it, so a read takes as many passes as the busiest bank has different words to deliver. A
+warp of 32 lanes is served 128 bytes at once: in halves for reads of 8 bytes a lane, in quarters for
+those of 16. (Banks and broadcast: CUDA C++ Programming Guide, "Shared Memory". The halves and
+quarters are how wide reads are known to behave, not documented for today's GPUs; where halves that
+ask for the same words are served together, there are fewer passes.)
+
+Which entry belongs to an input comes from the Python halves of the tables; how a kernel reads an
+entry follows from the entry's alignment, and the tests compare it with the machine code.
+"""
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..accuracy import DType, widened
+from ..tables import CompactTable, DirectTable, GateTable, LinearTable, PolynomialTable, Table
+from ..tables.compact import SEGMENTS
+
+WARP, BANKS, WORD_BYTES, VECTOR_BYTES = 32, 32, 4, 16
+
+Integers: TypeAlias = NDArray[np.int64]
+
+
+def passes(addresses: Integers, width: int) -> Integers:
+    """The passes that each warp's read takes, for addresses in bytes, shape (warps, 32).
+
+    width: the bytes that a lane reads, at a multiple of it.
+
+    >>> lanes = np.arange(32)[None]
+    >>> passes(4 * lanes, 4), passes(8 * lanes, 4), passes(0 * lanes, 4), passes(128 * lanes, 4)
+    (array([1]), array([2]), array([1]), array([32]))
+    """
+    groups = max(1, width // WORD_BYTES)
+    words = addresses[..., None] // WORD_BYTES + np.arange(groups)
+    asked = np.sort(words.reshape(len(addresses) * groups, -1), axis=1)
+    different = np.ones(asked.shape, bool)
+    different[:, 1:] = asked[:, 1:] != asked[:, :-1]
+    group = np.arange(len(asked))[:, None]
+    load = np.bincount((group * BANKS + asked % BANKS)[different], minlength=len(asked) * BANKS)
+    busiest = load.reshape(len(addresses), groups, BANKS).max(axis=2)
+    return np.asarray(busiest.sum(axis=1))
+
+
+def reads(table: Table) -> list[tuple[int, int]]:
+    """The reads of one lookup: how far from the entry's address, and how many bytes."""
+    if isinstance(table, CompactTable):
+        planes = table.entries.size // SEGMENTS
+        return [(plane * SEGMENTS * WORD_BYTES, WORD_BYTES) for plane in range(planes)]
+    size = entry_bytes(table)
+    width = min(VECTOR_BYTES, size & -size)  # the largest power of two that divides it
+    return [(offset, width) for offset in range(0, size, width)]
+
+
+def entry_bytes(table: Table) -> int:
+    """From one entry to the next; that is one word of each plane for compact tables."""
+    return WORD_BYTES if isinstance(table, CompactTable) else table.entries[0].nbytes
+
+
+def simulate(table: Table, x: NDArray[Any]) -> float:
+    """The mean number of passes of a warp's lookups, all reads of one together.
+
+    x is an array as it lies in memory, whole vectors of 16 bytes for 32 lanes: a warp's lookups are
+    those of the lanes' first elements, then of their second ones, and so on.
+    """
+    lanes = VECTOR_BYTES // table.dtype.itemsize
+    vectors = entry_numbers(table, x).reshape(-1, WARP, lanes)
+    addresses = vectors.swapaxes(1, 2).reshape(-1, WARP) * entry_bytes(table)
+    return float(sum(passes(addresses + offset, width).mean() for offset, width in reads(table)))
+
+
+@singledispatch
+def entry_numbers(table: Table, x: NDArray[Any]) -> Integers:
+    """The number of the entry that the kernel reads for each of a flat array's elements."""
+    raise TypeError(f"no entry numbers for {table!r}")
+
+
+@entry_numbers.register
+def _linear(table: LinearTable, x: NDArray[Any]) -> Integers:
+    p, real = table.parameters[0], table.real.type
+    with np.errstate(all="ignore"):
+        position = np.float64(p["scale"]) * widened(x) + np.float64(p["offset"])
+        position = np.nan_to_num(np.clip(position.astype(real), 0, 1)).astype(np.float64)
+    return np.asarray(np.floor(position * np.float64(p["width"])), np.int64)
+
+
+@entry_numbers.register
+def _gate(table: GateTable, x: NDArray[Any]) -> Integers:
+    limit = np.float32(table.layout.limit)
+    return np.asarray(table.layout.segment(np.fmin(np.abs(x), limit)) - table.layout.first)
+
+
+@entry_numbers.register
+def _polynomial(table: PolynomialTable, x: NDArray[Any]) -> Integers:
+    def of(side: Any) -> Integers:
+        a = np.fmin(np.abs(x), x.dtype.type(side.layout.limit))
+        return np.asarray(side.layout.number(a) - side.first)
+
+    return np.where(x > 0, of(table.right), of(table.left))
+
+
+@entry_numbers.register
+def _direct(table: DirectTable, x: NDArray[Any]) -> Integers:
+    patterns, p = x.view(np.uint16).astype(np.uint32), table.parameters[0]
+
+    def of(window: Any) -> Integers:
+        beyond = (patterns & np.uint32(0x7FFF)) - window["first"]  # huge below the window
+        return np.asarray(window["base"] + np.minimum(beyond, window["length"]), np.int64)
+
+    return np.where(patterns & np.uint32(0x8000), of(p["negative"]), of(p["positive"]))
+
+
+@entry_numbers.register
+def _compact(table: CompactTable, x: NDArray[Any]) -> Integers:
+    layout = table.layout
+    t = np.fmin(np.abs(widened(x)), np.float64(np.float32(layout.limit)))
+    with np.errstate(invalid="ignore"):
+        position = t * np.float64(np.float32(layout.scale)) + np.float64(np.float32(layout.offset))
+    bits = position.astype(np.float32).view(np.uint32)
+    return np.asarray((bits >> layout.shift).astype(np.int64) - layout.first)
+
+
+_Draw: TypeAlias = Callable[[np.random.Generator, int], NDArray[np.float64]]
+
+INPUTS: dict[str, _Draw] = {
+    "N(0, 1)": lambda rng, n: rng.standard_normal(n),
+    "N(0, 3²)": lambda rng, n: 3 * rng.standard_normal(n),
+    "half zeros": lambda rng, n: rng.standard_normal(n) * rng.integers(0, 2, n),
+    "smooth": lambda _, n: 2 * np.sin(np.arange(n) * (2 * np.pi / 4096)),
+    "sorted by warp": lambda rng, n: np.sort(rng.standard_normal((n // 256, 256))).ravel(),
+    "sorted": lambda rng, n: np.sort(rng.standard_normal(n)),
+}
+"""What passes are simulated for, in memory order: standard normal values, three times as large
+ones, every other one 0 on average, a wave of 4,096 elements, normal values sorted in each 256 (a
+warp's vectors in 16 bits), and sorted as a whole."""
+
+
+def inputs(name: str, dtype: DType, count: int = 1 << 16) -> NDArray[Any]:
+    """The inputs of this name, in memory order."""
+    return INPUTS[name](np.random.default_rng(0), count).astype(dtype)

@@ -1,0 +1,193 @@
+"""docs/performance.md: what the model says of every card, and which table to use when."""
+
+from collections.abc import Iterator
+
+from . import banks, model
+from .counts import COUNTS, Case
+
+# Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
+# the most and the fewest that stand for them; none where there is no such table.
+TARGETS: tuple[tuple[str, float, tuple[Case, ...]], ...] = (
+    ("direct, all 65,536 results", 5, ()),
+    ("direct, windows, bfloat16", 12, (("bfloat16", "direct", "gelu"),)),
+    ("compact, float16", 19, (("float16", "compact", "gelu"), ("float16", "compact", "silu"))),
+    ("compact, bfloat16", 22, (("bfloat16", "compact", "gelu"), ("bfloat16", "compact", "silu"))),
+    ("float32 with a cut", 22, ()),
+    ("gate, float32 on every input", 32, (("float32", "gate", "gelu"),)),
+    ("linear, one read", 10, (("float16", "linear", "gelu"), ("float32", "linear", "gelu"))),
+    ("swiglu, bfloat16", 20, (("bfloat16", "product", "silu"),)),
+)
+
+INTRODUCTION = f"""\
+# Performance
+
+Written by `python -m cupylut model --markdown docs/performance.md`; not by hand.
+
+**Nothing on this page was measured on a GPU.** Every figure about one is *predicted*, from the
+instructions in the compiled kernels, from simulated passes through shared memory and from what is
+published about the card. `python -m cupylut bandwidth` measures; [gpu.md](gpu.md) says how.
+`python -m cupylut model --gpu h100` prints a card's predictions in full, with the measurement
+beside each where there is one in `{model.RESULTS}/`. What NumPy takes, `make bench` tells.
+"""
+
+ADVICE = """\
+## Which table to use
+
+- Leave the choice to the library, `cupylut.gelu(x)`, where accuracy counts: "direct" in 16 bits,
+  "gate" or "polynomial" in float32 and float64. On an A6000, A100 or H100 all of the 16-bit and
+  float32 tables below are *predicted* to run at the memory limit of large arrays, so that a less
+  accurate one gains nothing.
+- `tabulate(name, dtype, kind="compact")` has the same results as "direct", for four functions. It
+  needs fewer instructions, 384 or 512 bytes, and has no bank conflicts. On an H200 and a
+  B200 it is *predicted* to be the faster of the two.
+- `kind="linear"` is what the paper does. In float32 it needs half of the instructions that "gate"
+  does, and is off by 1e-5 instead of 1 ulp. It pays, if at all, where memory is fast.
+- In float64 the A6000 has 2 lanes an SM for double precision, which bounds every table; the
+  polynomials read 13 words of 8 bytes and are *predicted* to be bound by shared memory elsewhere.
+- A formula in one kernel is *predicted* to be at the memory limit too: in float32 on all five
+  cards, in 16 bits on an A6000, an A100 or an H100. There a table is the more accurate one, not the
+  faster one. On an H200 some formulas in 16 bits take longer than a copy, on a B200 all of them do.
+  So expect speed of a table where it replaces *several* kernels, or in 16 bits on a fast memory.
+- For small arrays none of this counts: launch and table fill do, which the model leaves out.
+"""
+
+LOADS = """\
+## Fraction of copy bandwidth, *predicted*
+
+In parentheses the busiest resource but memory, and its time divided by that of a copy: below 1.00
+there is room, above it the kernel takes as much longer than a copy. "formula" is f computed in
+float32, as PyTorch does, in this library's loop; "product" is z·f(x), as in swiglu.
+"""
+
+PASSES = """\
+## Passes through shared memory, simulated
+
+For one lookup of a warp, all reads together; the fewest possible are one for each read of 4 bytes
+or less, two for 8 bytes, four for 16. Compact tables take one pass a read whatever the inputs are:
+a coefficient's 32 values lie in 32 banks. "Half zeros" is N(0, 1) with every other value 0 on
+average, "smooth" a wave of amplitude 2 and 4,096 elements, "sorted" N(0, 1) in order, "by warp" in
+each 256 elements.
+"""
+
+BUDGETS = """\
+## Instructions an element
+
+All instructions of the vector loop on sm_90, counted in the machine code, against what was aimed
+at. What the loop itself needs is shared by four elements in float32 and by eight in 16 bits. Two
+of the tables that were aimed at have not been built: one of all 65,536 results, 128 KB that every
+block would have to fill, and float32 ones that give up their promise below a cut.
+"""
+
+PAPER = f"""\
+## The paper's 8.9×
+
+The paper's largest gain, {model.PAPER_GAIN}×, is that of OpenAI's GELU on an A6000. GPT-2 computes
+0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) with a kernel for each operation, all bound by memory:
+"""
+
+PAPER_END = """\
+So the bytes moved account for 9.0×, which is what the paper measured within 1 %. One kernel with
+the same formula would be as fast: the table's part of the gain is *predicted* to be none on this
+card, for large arrays. What the model does not explain is the paper's 1.95× for GELU and 1.97× for
+SiLU: PyTorch computes each with one kernel already, and the model puts such a kernel at the memory
+limit of an A6000, where no table can help.
+"""
+
+MODEL = """\
+## The model
+
+For every element, each resource takes its own time, and the slowest one bounds the kernel: memory
+(published bytes a second), instruction issue (four a clock and SM), the units that execute float32
+multiply-adds (FMA), integers and comparisons (ALU), special functions (SFU) and double precision
+(FP64), and shared memory (one pass a clock and SM, for the vectors of global memory too).
+
+It leaves out latency, launches, the filling of tables, caches, and the clock, which sinks under
+load. No copy reaches the published bytes a second, so that there is a little more room than shown.
+1.00 says that nothing but memory stands in the way, not that it is reached.
+
+Where a formula branches, both ways are counted, so formulas may be a little faster than shown.
+"""
+
+
+def loads() -> Iterator[str]:
+    """The predicted fractions of copy bandwidth, a row a case."""
+    yield "| dtype | table | function | " + " | ".join(c.name for c in model.CARDS.values()) + " |"
+    yield "|---|---|---|" + "---:|" * len(model.CARDS)
+    for case in COUNTS:
+        cells = (load(model.predict(card, case)) for card in model.CARDS.values())
+        yield f"| {' | '.join(case)} | {' | '.join(cells)} |"
+
+
+def load(p: model.Prediction) -> str:
+    """One cell: the fraction, and the busiest resource but memory."""
+    busiest = max((r for r in p.seconds if r != "memory"), key=lambda r: p.seconds[r])
+    return f"{p.copy_fraction:.2f} ({busiest} {p.load:.2f})"
+
+
+def passes() -> Iterator[str]:
+    """The simulated passes, a row a table."""
+    yield "| dtype | table | function | reads | " + " | ".join(banks.INPUTS) + " |"
+    yield "|---|---|---|---:|" + "---:|" * len(banks.INPUTS)
+    for case in COUNTS:
+        if case[1] not in ("formula", "product"):
+            yield passes_of(case)
+
+
+def passes_of(case: Case) -> str:
+    """One of these rows."""
+    reads = model.predict(model.CARDS["h100"], case).reads_in_words
+    cells = (f"{model.simulated_passes(case, inputs):.1f}" for inputs in banks.INPUTS)
+    return f"| {' | '.join(case)} | {reads} | {' | '.join(cells)} |"
+
+
+def budgets() -> Iterator[str]:
+    """What was aimed at and what was reached."""
+    yield "| | aim | reached |"
+    yield "|---|---:|---:|"
+    for what, aim, cases in TARGETS:
+        reached = [model.predict(model.CARDS["h100"], case).instructions for case in cases]
+        figures = "–".join(f"{figure:.1f}" for figure in reached)
+        missed = " (missed)" if reached and max(reached) > aim else ""
+        yield f"| {what} | {aim:g} | {figures or 'not built'}{missed} |"
+
+
+def paper() -> Iterator[str]:
+    """The chain of kernels and what replaces it."""
+    yield "| kernel | bytes an element, float32 | *predicted* ps |"
+    yield "|---|---:|---:|"
+    steps = tuple(model.paper())
+    for name, arrays in model.CHAIN:
+        moved = 4 * (arrays + 1)
+        yield f"| {name} | {moved} | {moved / model.PAPER_CARD.bytes_per_second * 1e12:.2f} |"
+    yield ""
+    yield "| | bytes an element | *predicted* ps | *predicted* gain |"
+    yield "|---|---:|---:|---:|"
+    for step in steps:
+        picoseconds = step.seconds * 1e12
+        yield f"| {step.name} | {step.moved_bytes} | {picoseconds:.2f} | {step.gain:.2f}× |"
+
+
+def cards() -> Iterator[str]:
+    """What is published."""
+    yield "| *published* | memory | SMs | clock | FMA lanes an SM | FP64 lanes an SM |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for c in model.CARDS.values():
+        yield (
+            f"| {c.name} | {c.bytes_per_second / 1e12:.4g} TB/s | {c.processors} | "
+            f"{c.clock / 1e9:.2f} GHz | {c.fma_lanes} | {c.double_lanes} |"
+        )
+
+
+def document() -> str:
+    """The Markdown page."""
+    sections = (
+        (INTRODUCTION,),
+        (ADVICE,),
+        (LOADS, *loads()),
+        (PASSES, *passes()),
+        (BUDGETS, *budgets()),
+        (PAPER, *paper()),
+        (PAPER_END,),
+        (MODEL, *cards()),
+    )
+    return "\n".join("\n".join(section).rstrip("\n") + "\n" for section in sections)
