@@ -1,16 +1,28 @@
-"""The command line: `python -m cupylut demo`, `bench`, `bandwidth`, `accuracy` and `model`."""
+"""The command line: `python -m cupylut demo`, `reproduce`, `report`, `bench` and the rest."""
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
 from .device import require_cupy
-from .experiments import accuracy, bandwidth, demo, model, performance, speed
+from .experiments import (
+    accuracy,
+    bandwidth,
+    demo,
+    model,
+    performance,
+    pictures,
+    report,
+    reproduce,
+    speed,
+    summary,
+)
 from .tables.linear import check_layout
 
 T = TypeVar("T")
@@ -48,6 +60,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--size", type=_size, default=1024, help="nodes of a table (default: %(default)s)"
     )
     command.set_defaults(run=_demo)
+
+    command = commands.add_parser("reproduce", help="redo the paper's experiments on this machine")
+    command.add_argument("part", choices=[*reproduce.PARTS, "all"], help="of the paper")
+    command.add_argument(
+        "--device", choices=[*reproduce.SETTINGS], default="cpu", help="(default: %(default)s)"
+    )
+    command.add_argument(
+        "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
+    )
+    command.add_argument("--plot", type=_new_png, metavar="FILE.png", help="draw them")
+    command.set_defaults(run=_reproduce)
+
+    command = commands.add_parser("report", help="make a page of HTML from results of reproduce")
+    command.add_argument("results", type=_results, metavar="FILE.json", help="of reproduce --json")
+    command.add_argument(
+        "--output",
+        type=_new_file,
+        default=Path("cupylut-report.html"),
+        metavar="FILE.html",
+        help="(default: %(default)s)",
+    )
+    command.set_defaults(run=_report)
 
     command = commands.add_parser("bench", help="time linear tables against SciPy on NumPy arrays")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
@@ -91,6 +125,36 @@ def _demo(arguments: argparse.Namespace) -> int:
     if lacking:
         _say(f"No {' and no '.join(lacking)}: pip install 'cupylut[plot]'")
     return 0
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    if arguments.plot and not find_spec("matplotlib"):
+        _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
+        return 2
+    parts = reproduce.PARTS if arguments.part == "all" else [arguments.part]
+    try:
+        record = reproduce.run(parts, reproduce.SETTINGS[arguments.device], _progress)
+    except RuntimeError as error:
+        _say(str(error))
+        return 2
+    print(summary.as_text(record))
+    if arguments.json and _write(arguments.json, json.dumps(record, indent=1) + "\n"):
+        return 2
+    if arguments.plot:
+        try:
+            pictures.png(arguments.plot, record)
+        except OSError as error:
+            _say(f"No picture: {_unwritable(arguments.plot, error)}; try another --plot")
+            return 2
+        print(f"Picture: {arguments.plot.resolve()}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    if not find_spec("matplotlib"):
+        _say("a report needs matplotlib: pip install 'cupylut[plot]'")
+        return 2
+    return _write(arguments.output, report.page(arguments.results))
 
 
 def _bench(arguments: argparse.Namespace) -> int:
@@ -188,10 +252,35 @@ def _inputs(path: str) -> demo.Inputs:
     return demo.Inputs(f"{finite.size:,} values of {path}{note}", finite)
 
 
+def _results(path: str) -> dict[str, Any]:
+    """The record in a file of results."""
+    try:
+        return reproduce.read(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise argparse.ArgumentTypeError(
+            f"{path!r} cannot be read ({error.strerror or error}); give a file of reproduce --json"
+        ) from error
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{path!r} holds {error}") from error
+
+
 def _png(path: str) -> Path:
     if not path.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"{path!r} is no picture; give a name that ends in .png")
     return Path(path)
+
+
+def _new_png(path: str) -> Path:
+    _png(path)
+    return _new_file(path)
+
+
+def _new_file(path: str) -> Path:
+    """A file in a folder that there is: better said before minutes of measuring than after."""
+    found = Path(path)
+    if not found.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{path!r}: there is no folder {str(found.parent)!r}")
+    return found
 
 
 def _size(text: str) -> int:

@@ -209,7 +209,7 @@ def as_json(results: Sequence[Pairs]) -> str:
         "benchmark": "SciPy expression against linear table on NumPy, one thread",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpus": os.cpu_count(),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
         "results": [asdict(r) for r in results],
@@ -223,7 +223,7 @@ def as_json(results: Sequence[Pairs]) -> str:
     return json.dumps(record, indent=2) + "\n"
 
 
-def _processor() -> str:
+def processor() -> str:
     """The model of the CPU, which `platform.processor` does not know on Linux."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:

@@ -1,0 +1,108 @@
+"""Table 1 of the paper, its speeds: the activation of a model, as it is and through tables."""
+
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, TypeAlias
+
+from .. import ops
+from ..tabulate import tabulate
+from .speed import torch_function
+from .timing import FLOOR, Time, fastest, measure
+
+AS_WRITTEN, FUSED, COMPILED, OURS, LINEAR = (
+    "as written",
+    "fused",
+    "compiled",
+    "cupylut",
+    "linear table",
+)
+"""transformers' own module; torch.nn.functional's; torch.compile of the first; the default table;
+the linear one, which is the paper's. FLOOR is a copy of the same bytes."""
+
+Activation: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Use:
+    """Where the paper meets an activation: the model, its key in transformers, the MLP's width."""
+
+    model: str
+    key: str
+    width: int
+
+
+USES: Mapping[str, Use] = {
+    "gelu_tanh": Use("GPT-2", "gelu_new", 3072),
+    "gelu": Use("BERT", "gelu", 3072),
+    "silu": Use("OLMo-1B", "silu", 8192),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The times of one activation of so many tokens, µs a call, and who is fastest."""
+
+    function: str
+    dtype: str
+    tokens: int
+    width: int
+    times: Mapping[str, Time]
+    fastest: Sequence[str]
+
+
+def as_written(function: str) -> Activation:
+    """A new module of transformers for a function, as the paper's model has it."""
+    module: Activation = import_module("transformers.activations").ACT2FN[USES[function].key]
+    return module
+
+
+def contestants(function: str, dtype: str) -> dict[str, Activation]:
+    """What evaluates an activation, by name; without torch.compile.
+
+    Only OpenAI's GELU is written out as a chain of operations and has a fused function beside it;
+    the others are fused as they are written.
+    """
+    torch = import_module("torch")
+    fused = {FUSED: torch_function(torch, function)} if function == "gelu_tanh" else {}
+    return {
+        FLOOR: torch.clone,
+        AS_WRITTEN: as_written(function),
+        **fused,
+        OURS: getattr(ops, function),
+        LINEAR: tabulate(function, dtype, kind="linear"),
+    }
+
+
+@cache
+def compiled(function: str, dtype: str) -> Activation:
+    """torch.compile of the activation as it is written, with the settings that it comes with."""
+    torch = import_module("torch")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's, of itself
+        activation: Activation = torch.compile(as_written(function))
+    return activation
+
+
+def missing_compiler() -> str:
+    """Why torch.compile is left out, or "" where it is not: it needs a C++ compiler."""
+    return "" if shutil.which("c++") or shutil.which("g++") else "no C++ compiler"
+
+
+def time(function: str, dtype: str, tokens: int, device: str, runs: int, seconds: float) -> Row:
+    """Time one activation on "cpu" or "cuda"; see `timing.measure`."""
+    torch = import_module("torch")
+    width = USES[function].width
+    x = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(0))
+    x = x.to(device, getattr(torch, dtype))
+    found = contestants(function, dtype)
+    if not missing_compiler():
+        found[COMPILED] = compiled(function, dtype)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        times = measure({who: partial(f, x) for who, f in found.items()}, device, runs, seconds)
+    medians = {who: t.median for who, t in times.items()}
+    return Row(function, dtype, tokens, width, times, fastest(medians))

@@ -1,0 +1,68 @@
+"""Where and with what something was measured: for the head of a file of results."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .speed import installed, processor
+
+PACKAGES = ("cupylut", "numpy", "scipy", "ml_dtypes", "torch", "transformers", "cupy")
+
+# Processes that wanted to run, per CPU and on average, from which on a machine counts as busy.
+BUSY = 0.25
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Device, processor, versions, commit, date, and how busy the machine is at the moment."""
+    load = max(os.getloadavg()) if hasattr(os, "getloadavg") else None
+    cpus = os.cpu_count() or 1
+    torch = installed("torch")
+    name = processor()
+    if device == "cuda":
+        name = torch.cuda.get_device_name()
+    return {
+        "device": device,
+        "name": name,
+        "processor": processor(),
+        "cpus": cpus,
+        "load": None if load is None else round(load, 2),
+        "busy": load is None or load > BUSY * cpus,
+        "platform": platform.platform(),
+        "versions": {"python": platform.python_version()} | _versions(torch),
+        "commit": commit(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions(torch: Any) -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # CuPy's distributions are named after a version of CUDA
+            module = installed(package)
+            if module is not None:
+                found[package] = module.__version__
+    if torch is not None and torch.version.cuda:
+        found["cuda"] = torch.version.cuda
+    return found
+
+
+def commit() -> str | None:
+    """The commit of the checkout that this file belongs to, "-dirty" if changed; None without."""
+    folder = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,188 @@
+"""A record of `reproduce` in pictures, with matplotlib, which is imported when one is drawn."""
+
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..functions import FUNCTIONS
+from ..plot import STYLES, draw_error_curves
+from ..tables import LinearTable
+from .figure1 import WHO
+from .losses import SIZE
+from .summary import Record
+from .table1 import DOMAINS, inputs
+from .timing import FLOOR
+
+WIDTH = 8.0
+"""Inches."""
+
+# What a model takes without its activations.
+_REST = "#CCCCCC"
+
+
+def _error_curves(figure: Any, record: Record) -> None:
+    tables: dict[str, dict[str, LinearTable]] = {}
+    errors = record["table1"]["errors"]
+    sizes = {row["size"] for row in errors}
+    size = SIZE if SIZE in sizes else max(sizes)
+    for row in errors:
+        if row["size"] == size and row["domain"] != "N(0, 1)":
+            tables.setdefault(row["function"], {})[row["domain"]] = LinearTable.build(
+                FUNCTIONS[row["function"]], np.dtype(np.float32), row["lo"], row["hi"], size
+            )
+    draw_error_curves(figure, tables, {name: inputs(name).held_out for name in tables})
+
+
+def _errors_by_size(figure: Any, record: Record) -> None:
+    rows = record["table1"]["errors"]
+    functions = list(dict.fromkeys(row["function"] for row in rows))
+    panels = figure.subplots(len(functions), 2, sharex=True, sharey="row", squeeze=False)
+    for (mean, largest), function in zip(panels, functions, strict=True):
+        for axes, metric in ((mean, "mean_abs"), (largest, "max_abs")):
+            for domain, (color, dashes) in zip(DOMAINS, STYLES, strict=False):
+                of = [r for r in rows if (r["function"], r["domain"]) == (function, domain)]
+                x, y = [r["size"] for r in of], [r["held_out"][metric] for r in of]
+                axes.loglog(x, y, color=color, dashes=dashes, marker="o", ms=4, label=domain)
+            axes.grid(color="0.8", lw=0.5)
+        mean.set_ylabel(function)
+    panels[0, 0].set_title("mean |e|, held-out inputs", fontsize="medium")
+    panels[0, 1].set_title("max |e|, held-out inputs", fontsize="medium")
+    for axes in panels[-1]:
+        axes.set_xlabel("nodes")
+        _ticks(axes, {row["size"] for row in rows})
+    _legend(figure, panels[0, 0])
+
+
+def _speed(figure: Any, record: Record) -> None:
+    rows = record["table1"]["speed"]
+    cases = list(dict.fromkeys((row["function"], row["dtype"]) for row in rows))
+    panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
+    for axes, case in zip(panels, cases, strict=True):
+        of = [row for row in rows if (row["function"], row["dtype"]) == case]
+        who = {w for row in of for w in row["times"]} - {FLOOR}
+        for name, (color, dashes) in zip(_names(rows), STYLES, strict=False):
+            if name in who:
+                y = [r["times"][FLOOR]["median"] / r["times"][name]["median"] for r in of]
+                x = [r["tokens"] for r in of]
+                axes.loglog(x, y, color=color, dashes=dashes, marker="o", ms=4, label=name)
+        axes.axhline(1, color="0.5", lw=1)
+        axes.set_title(" ".join(case), fontsize="medium")
+        _ticks(axes, {row["tokens"] for row in of})
+        axes.set_xlabel("tokens")
+        axes.grid(color="0.8", lw=0.5)
+    panels[0].set_ylabel("copy's time / time")
+    _legend(figure, panels[0])
+
+
+def _names(rows: Sequence[Record]) -> list[str]:
+    return [w for w in dict.fromkeys(w for row in rows for w in row["times"]) if w != FLOOR]
+
+
+def _figure1(figure: Any, record: Record) -> None:
+    rows = record["figure1"]
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    panels = figure.subplots(len(dtypes), 1, squeeze=False)[:, 0]
+    for axes, dtype in zip(panels, dtypes, strict=True):
+        of = [row for row in rows if row["dtype"] == dtype]
+        place = np.arange(len(of))
+        for i, (who, (color, _)) in enumerate(zip(WHO, STYLES, strict=False)):
+            x = place + (i - 1) * 0.27
+            whole = np.array([r["model"][who]["median"] for r in of]) / 1e3
+            share = np.array([r["share"][who] for r in of])
+            axes.bar(x, whole, 0.25, color=_REST)
+            axes.bar(x, whole * share, 0.25, color=color, label=f"activation, {who}")
+            for at, height, part in zip(x, whole, share, strict=True):
+                axes.text(at, height, f"{100 * part:.0f}%", ha="center", va="bottom", fontsize=7)
+        axes.set_xticks(place, [str(r["tokens"]) for r in of])
+        axes.set(ylabel=f"ms, {dtype}", yscale="linear")
+    panels[-1].set_xlabel("tokens")
+    _legend(figure, panels[0])
+
+
+def _figure2(figure: Any, record: Record) -> None:
+    rows = record["figure2"]
+    dtypes = list(dict.fromkeys(row["dtype"] for row in rows))
+    panels = figure.subplots(1, len(dtypes), sharey=True, squeeze=False)[0]
+    for axes, dtype in zip(panels, dtypes, strict=True):
+        of = [row for row in rows if row["dtype"] == dtype]
+        models = dict.fromkeys(row["model"] for row in of)
+        for model, (color, dashes) in zip(models, STYLES, strict=False):
+            x = [row["batch"] for row in of if row["model"] == model]
+            y = [row["gain"] for row in of if row["model"] == model]
+            axes.semilogx(x, y, color=color, dashes=dashes, marker="o", ms=4, label=model)
+        axes.axhline(1, color="0.5", lw=1)
+        _ticks(axes, {row["batch"] for row in of})
+        axes.set_title(dtype, fontsize="medium")
+        axes.set_xlabel("batch")
+        axes.grid(color="0.8", lw=0.5)
+    panels[0].set_ylabel("as written / cupylut")
+    _legend(figure, panels[0])
+
+
+def _ticks(axes: Any, values: Iterable[int]) -> None:
+    """These and no others, on a logarithmic axis."""
+    places = sorted(values)
+    axes.set_xticks(places, [str(value) for value in places])
+    axes.xaxis.minorticks_off()
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False
+    )
+
+
+_PICTURES: Mapping[str, tuple[str, float, Callable[[Any, Record], None]]] = {
+    "table1": ("table1", 8.5, _error_curves),
+    "errors": ("table1", 8.0, _errors_by_size),
+    "speed": ("table1", 3.6, _speed),
+    "figure1": ("figure1", 3.8, _figure1),
+    "figure2": ("figure2", 3.8, _figure2),
+}
+"""By the key of a section: the part of the record it shows, its height in inches, who draws it."""
+
+
+def keys(record: Record) -> list[str]:
+    """The sections of a record that have a picture: those with anything to draw."""
+    return [
+        key
+        for key, (part, _, _) in _PICTURES.items()
+        if record.get(part) and (key != "speed" or record[part]["speed"])
+    ]
+
+
+def svg(record: Record, key: str) -> bytes:
+    """The picture of one section. The same record gives the same bytes."""
+    from matplotlib import rc_context  # noqa: TID251
+
+    _, height, draw = _PICTURES[key]
+    figure = _figure(height)
+    draw(figure, record)
+    file = io.BytesIO()
+    with rc_context({"svg.hashsalt": "cupylut"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+def png(path: str | os.PathLike[str], record: Record) -> None:
+    """Draw all the pictures below one another into a PNG file.
+
+    Raises ImportError without matplotlib, and OSError where the file cannot be written.
+    """
+    found = [_PICTURES[key][1:] for key in keys(record)]
+    heights = [height for height, _ in found]
+    figure = _figure(sum(heights))
+    parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for part, (_, draw) in zip(parts, found, strict=True):
+        draw(part, record)
+    figure.savefig(path, format="png")
+
+
+def _figure(height: float) -> Any:
+    from matplotlib.figure import Figure  # noqa: TID251
+
+    return Figure(figsize=(WIDTH, height), dpi=120, layout="constrained")

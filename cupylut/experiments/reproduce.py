@@ -1,0 +1,174 @@
+"""The paper's experiments, redone on one device: `python -m cupylut reproduce`.
+
+`run` gives one record, a dictionary that JSON can hold: where it was measured and how, and for
+each part its rows. `summary` makes tables of it, and `report` a page.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+from ..device import require_cupy
+from . import activation, environment, figure1, figure2, losses, table1
+from .demo import PAPER
+from .models import ARCHITECTURES, Reduction
+from .speed import installed
+from .timing import Limit
+
+FORMAT = "cupylut results 1"
+
+PARTS = ("table1", "figure1", "figure2")
+
+Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured on a device, and how long it may take.
+
+    runs: at most so many of each contestant. seconds: for a row, after which there are no more
+    runs than three. limits: in seconds for the speeds of each part, after which rows are left out.
+    """
+
+    device: str
+    dtypes: Sequence[str]
+    sizes: Sequence[int]
+    tokens: Sequence[int]
+    model_tokens: Sequence[int]
+    batches: Sequence[int]
+    reduction: Reduction | None
+    training_steps: int
+    runs: int
+    seconds: float
+    limits: tuple[float, float, float]
+
+
+CPU = Settings(
+    device="cpu",
+    dtypes=("float32",),
+    sizes=table1.SIZES,
+    tokens=(128, 512, 2048),
+    model_tokens=(64, 128, 256, 512, 1024),
+    batches=(1, 2, 4),
+    reduction=Reduction(layers=1, vocabulary=1000),
+    training_steps=losses.STEPS,
+    runs=25,
+    seconds=1.5,
+    limits=(60, 40, 100),
+)
+CUDA = Settings(
+    device="cuda",
+    dtypes=("float32", "float16"),
+    sizes=table1.SIZES,
+    tokens=(128, 256, 512, 1024, 2048),
+    model_tokens=(64, 128, 256, 512, 1024),
+    batches=(1, 2, 4, 8, 16, 32, 64),
+    reduction=None,
+    training_steps=losses.STEPS,
+    runs=100,
+    seconds=2.0,
+    limits=(120, 60, 200),
+)
+SETTINGS = {settings.device: settings for settings in (CPU, CUDA)}
+
+
+def require(device: str) -> None:
+    """Raise RuntimeError, saying what to do, where the experiments cannot run on a device."""
+    lacking = [name for name in ("torch", "transformers") if installed(name) is None]
+    if lacking:
+        raise RuntimeError(
+            f"the experiments need {' and '.join(lacking)}: pip install torch 'transformers>=5'"
+        )
+    if device == "cuda":
+        require_cupy()
+        if not installed("torch").cuda.is_available():
+            raise RuntimeError(
+                "PyTorch sees no CUDA device: give --device cpu, or install its CUDA build"
+            )
+
+
+def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> dict[str, Any]:
+    """Redo parts of the paper; see the module. Raises RuntimeError as `require` does."""
+    require(settings.device)
+    left_out: list[str] = []
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "environment": environment.describe(settings.device),
+        "settings": asdict(settings),
+        "left_out": left_out,
+    }
+    measure = {"table1": _table1, "figure1": _figure1, "figure2": _figure2}
+    for part in parts:
+        record[part] = measure[part](settings, progress, left_out)
+    return read(json.dumps(record))
+
+
+def _table1(settings: Settings, progress: Progress, left_out: list[str]) -> dict[str, Any]:
+    errors = [(function, size) for function in PAPER for size in settings.sizes]
+    speeds = [(function, dtype) for function in PAPER for dtype in settings.dtypes]
+    if reason := activation.missing_compiler():
+        left_out.append(f"torch.compile: {reason}")
+    record = {
+        "paper": [{"function": name} | asdict(published) for name, published in PAPER.items()],
+        "inputs": {name: table1.inputs(name).source for name in PAPER},
+        "errors": [asdict(r) for case in progress(errors) for r in table1.measure(*case)],
+        "losses": [
+            asdict(r)
+            for model in progress(losses.MODELS)
+            for r in losses.measure(model, settings.training_steps)
+        ],
+    }
+    limit = Limit(settings.limits[0], left_out)
+    record["speed"] = [
+        asdict(activation.time(function, dtype, tokens, *_budget(settings)))
+        for function, dtype in progress(speeds)
+        for tokens in limit.within(settings.tokens, f"speed of {function}, {dtype}, tokens")
+    ]
+    return record
+
+
+def _figure1(settings: Settings, progress: Progress, left_out: list[str]) -> list[dict[str, Any]]:
+    limit = Limit(settings.limits[1], left_out)
+    return [
+        asdict(row)
+        for dtype in progress(settings.dtypes)
+        for row in figure1.rows(
+            limit.within(settings.model_tokens, f"figure 1, {dtype}, tokens"),
+            dtype,
+            settings.reduction,
+            *_budget(settings),
+        )
+    ]
+
+
+def _figure2(settings: Settings, progress: Progress, left_out: list[str]) -> list[dict[str, Any]]:
+    limit = Limit(settings.limits[2], left_out)
+    found: list[dict[str, Any]] = []
+    for name, dtype in progress([(n, d) for n in ARCHITECTURES for d in settings.dtypes]):
+        what = f"figure 2, {name}, {dtype}, batch"
+        batches = limit.within(settings.batches, what)
+        try:
+            for row in figure2.rows(name, batches, dtype, settings.reduction, *_budget(settings)):
+                found.append(asdict(row))
+        except installed("torch").cuda.OutOfMemoryError:
+            left_out.append(f"{what}es from here on: out of memory")
+    return found
+
+
+def _budget(settings: Settings) -> tuple[str, int, float]:
+    return settings.device, settings.runs, settings.seconds
+
+
+def read(text: str) -> dict[str, Any]:
+    """The record in a file that `reproduce --json` wrote; ValueError where it is something else."""
+    try:
+        record = json.loads(text)
+        form = record["format"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError("no results of `python -m cupylut reproduce --json`") from error
+    if form != FORMAT:
+        raise ValueError(f"results of format {form!r}: this version reads {FORMAT!r}")
+    if not any(part in record for part in PARTS):
+        raise ValueError(f"results without any of {', '.join(PARTS)}")
+    return dict(record)
