@@ -1,6 +1,5 @@
 """Table 1 of the paper, its speeds: the activation of a model, as it is and through tables."""
 
-import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,14 +81,22 @@ def compiled(function: str, dtype: str) -> Activation:
     """torch.compile of the activation as it is written, with the settings that it comes with."""
     torch = import_module("torch")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's, of itself
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch's, of its own
         activation: Activation = torch.compile(as_written(function))
     return activation
 
 
-def missing_compiler() -> str:
-    """Why torch.compile is left out, or "" where it is not: it needs a C++ compiler."""
-    return "" if shutil.which("c++") or shutil.which("g++") else "no C++ compiler"
+@cache
+def why_not_compiled(device: str) -> str:
+    """Why torch.compile is left out on a device, or "" where it works: it needs a compiler."""
+    torch = import_module("torch")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as error:  # whatever becomes of a compiler that is missing or broken
+        return f"{type(error).__name__}: {error}".partition("\n")[0]
+    return ""
 
 
 def time(function: str, dtype: str, tokens: int, device: str, runs: int, seconds: float) -> Row:
@@ -99,10 +106,10 @@ def time(function: str, dtype: str, tokens: int, device: str, runs: int, seconds
     x = torch.randn(1, tokens, width, generator=torch.Generator().manual_seed(0))
     x = x.to(device, getattr(torch, dtype))
     found = contestants(function, dtype)
-    if not missing_compiler():
+    if not why_not_compiled(device):
         found[COMPILED] = compiled(function, dtype)
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         times = measure({who: partial(f, x) for who, f in found.items()}, device, runs, seconds)
-    medians = {who: t.median for who, t in times.items()}
+    medians = {who: taken.median for who, taken in times.items()}
     return Row(function, dtype, tokens, width, times, fastest(medians))

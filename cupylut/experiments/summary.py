@@ -1,12 +1,12 @@
 """A record of `reproduce` as tables to read, the same in a terminal and on a page."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, TypeAlias
 
-from .activation import OURS, USES
+from .activation import AS_WRITTEN, COMPILED, FUSED, LINEAR, OURS, USES
 from .figure1 import WHO
 from .figure2 import LENGTH
 from .figure2 import PAPER as PAPER_GAIN
@@ -18,7 +18,7 @@ Record: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Section:
-    """Paragraphs and a table of strings, which may be empty; `key` names the picture that goes with it, if any."""
+    """Paragraphs and a table, which may be empty; `key` names the picture beside it, if any."""
 
     key: str
     title: str
@@ -167,9 +167,9 @@ def _winner(errors: Mapping[str, float]) -> str:
 def _gains(table1: Record, name: str) -> Iterator[tuple[str, str]]:
     """The largest gain of our tables over the activation as it is written."""
     rows = [row for row in table1["speed"] if row["function"] == name]
-    for who in (OURS, "linear table"):
+    for who in (OURS, LINEAR):
         gains = {
-            row["times"]["as written"]["median"] / row["times"][who]["median"]: row for row in rows
+            row["times"][AS_WRITTEN]["median"] / row["times"][who]["median"]: row for row in rows
         }
         if gains:
             best = max(gains)
@@ -234,9 +234,9 @@ def _speed(table1: Record) -> Section:
         "Median µs a call, and how many times as fast that is as a copy of the same bytes, which "
         "is the memory limit (1 is at the limit). as written: the module of transformers; fused: "
         "torch.nn.functional; compiled: torch.compile of the first.",
-        won(rows, (OURS, "linear table")),
+        won(rows, (OURS, LINEAR)),
     ]
-    who = _all_of(rows, lambda row: row["times"])
+    who = (FLOOR, AS_WRITTEN, FUSED, COMPILED, OURS, LINEAR)
     table = [
         (
             f"{r['function']} ({USES[r['function']].model}, {r['width']})",
@@ -261,10 +261,6 @@ def won(rows: Sequence[Record], ours: Sequence[str]) -> str:
         text += f", and within {100 * (CLOSE - 1):.0f} % of the fastest in {shared} more"
     counts = ", ".join(f"{who} in {n}" for who, n in others.most_common())
     return f"{text}. Of the others: {counts}." if others else f"{text}."
-
-
-def _all_of(rows: Iterable[Record], names: Callable[[Record], Iterable[str]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in names(row)))
 
 
 def _time(times: Record, who: str) -> str:
@@ -310,12 +306,12 @@ def _figure2(rows: Sequence[Record]) -> Section:
         "written divided by cupylut.",
         won(rows, (OURS,)),
     ]
-    who = _all_of(rows, lambda row: row["times"])
+    who = (FLOOR, AS_WRITTEN, FUSED, OURS)
     best: dict[str, float] = {}
     for row in rows:
         best[row["model"]] = max(row["gain"], best.get(row["model"], 0))
     gains = (f"{m} {g:.2f}x (paper {PAPER_GAIN[m]:.2f}x)" for m, g in best.items())
-    text.append(f"The largest gains: {', '.join(gains)}.")
+    text.append(f"At best, where less than 1 is a loss: {', '.join(gains)}.")
     table = [
         (
             r["model"],

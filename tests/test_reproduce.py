@@ -1,0 +1,398 @@
+"""experiments/: the paper's experiments, redone; their figures, who wins, and the command."""
+
+import json
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import expit, ndtr
+
+import cupylut
+from cupylut import cli
+from cupylut.experiments import (
+    activation,
+    environment,
+    figure2,
+    losses,
+    models,
+    reproduce,
+    summary,
+    table1,
+    timing,
+)
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+TINY = replace(
+    reproduce.CPU,
+    sizes=(32,),
+    tokens=(1, 3),
+    model_tokens=(2, 4),
+    batches=(1,),
+    reduction=models.Reduction(layers=1, vocabulary=50),
+    training_steps=2,
+    runs=3,
+    seconds=0.0,
+)
+WHO = {"copy", "as written", "cupylut"}
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(activation, "why_not_compiled", lambda device: "no compiler in this test")
+        patch.setattr(figure2, "LENGTH", 2)
+        patch.setattr(losses, "measure", partial(losses.measure, characters=640))
+        return reproduce.run(reproduce.PARTS, TINY)
+
+
+# ---- errors and losses --------------------------------------------------------------------------
+
+
+EXACT: dict[str, Any] = {
+    "gelu_tanh": lambda x: x * expit(np.sqrt(8 / np.pi) * (x + 0.044715 * x**3)),
+    "gelu": lambda x: x * ndtr(x),
+    "silu": lambda x: x * expit(x),
+}
+
+
+@pytest.mark.parametrize("function", EXACT)
+def test_errors_are_those_of_interpolation_and_calibration_wins_the_mean(function: str) -> None:
+    """On inputs that no table has seen, at the paper's size."""
+    exact = EXACT[function]
+    x = table1.inputs(function).held_out.astype(np.float64)
+    rows = {row.domain: row for row in table1.measure(function, 1024)}
+    assert tuple(rows) == table1.DOMAINS
+    for row in rows.values():
+        nodes = np.linspace(row.lo, row.hi, 1024)
+        y = np.interp(x, nodes, exact(nodes))
+        y[x < row.lo] = 0
+        y[x > row.hi] = x[x > row.hi]
+        error = np.abs(y - exact(x))
+        found = row.held_out
+        assert found.mean_abs == pytest.approx(error.mean(), rel=2e-2)
+        assert found.rms == pytest.approx(np.sqrt((error**2).mean()), rel=2e-2)
+        assert found.max_abs == pytest.approx(error.max(), rel=2e-2)
+        assert found.relative == pytest.approx(error.mean() / np.abs(exact(x)).mean(), rel=2e-2)
+        assert row.worst >= found.max_abs * 0.999
+        assert row.outside == ((x < row.lo) | (x > row.hi)).mean()
+    mean = {domain: row.held_out.mean_abs for domain, row in rows.items()}
+    assert mean["calibrated"] < 0.9 * mean["worst case"]
+    assert mean["calibrated"] < mean["paper"] / 20
+    assert min(rows, key=lambda d: rows[d].held_out.max_abs) == "worst case"
+    assert min(rows, key=lambda d: rows[d].normal.mean_abs) == "N(0, 1)"
+
+
+def test_no_input_is_both_fitted_and_held_out() -> None:
+    whole = cupylut.data.minilm_gelu_inputs()
+    found = table1.inputs("gelu")
+    assert found.fitted.size == found.held_out.size == whole.size // 2
+    both = np.concatenate([found.fitted, found.held_out])
+    np.testing.assert_array_equal(np.sort(both), np.sort(whole.ravel()))
+    training, held_out = cupylut.data.character_inputs("silu")
+    np.testing.assert_array_equal(table1.inputs("silu").fitted, training.ravel())
+    np.testing.assert_array_equal(table1.inputs("silu").held_out, held_out.ravel())
+
+
+def test_losses(record: dict[str, Any]) -> None:
+    rows = record["table1"]["losses"]
+    by_model = {name: [r for r in rows if r["model"] == name] for name in losses.MODELS}
+    for of in by_model.values():
+        found = {row["activation"]: row for row in of}
+        exact = found["exact"]
+        assert exact["change"] == exact["per_character"] == 0
+        for row in of:
+            assert row["change"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-9)
+            assert abs(row["change"]) <= row["per_character"]
+        assert found["PyTorch float32"]["per_character"] < 2e-6
+        assert found["cupylut float32, within one ulp"]["per_character"] < 2e-6
+        assert found["cupylut bfloat16"]["per_character"] > 1e-5  # it is the 16-bit table
+        assert len(of) == 7 + len(table1.DOMAINS)
+
+
+def test_nats_are_those_of_the_model() -> None:
+    train = pytest.importorskip("cupylut.data.train")
+    text = train.corpus()
+    model = train.Model(len(text.alphabet), "silu")
+    part = text.held_out[:1000]
+    nats = losses.nats(model, part, torch.relu)
+    assert nats.size == 1000 // train.CONTEXT * (train.CONTEXT - 1)
+    assert nats.mean() == pytest.approx(model.loss(part, torch.relu), rel=1e-5)
+
+
+# ---- times --------------------------------------------------------------------------------------
+
+
+def test_contestants_take_turns() -> None:
+    turns: list[str] = []
+    times = timing.measure({w: partial(turns.append, w) for w in "AB"}, "cpu", 4, 60)
+    assert {who: t.runs for who, t in times.items()} == {"A": 4, "B": 4}
+    once = len(turns[2:]) // 8  # the run that counts, and those before it that do not
+    assert "".join(turns) == "AB" + ("A" * once + "B" * once) * 4
+
+
+def test_times_are_microseconds_a_call() -> None:
+    times = timing.measure(
+        {"sleep": partial(time.sleep, 2e-3), "nothing": lambda: None}, "cpu", 5, 60
+    )
+    slept = times["sleep"]
+    assert 2000 <= slept.low <= slept.median <= slept.high < 1e6
+    assert slept.mean >= 2000
+    assert times["nothing"].median < 1000
+
+
+def test_runs_end_with_the_time_but_three_are_taken() -> None:
+    times = timing.measure({"sleep": partial(time.sleep, 1e-3)}, "cpu", 1000, 0.0)
+    assert times["sleep"].runs == timing.LEAST_RUNS == 3
+
+
+def test_the_median_and_quartiles() -> None:
+    found = timing._summary(np.array([5.0, 1.0, 3.0, 2.0, 100.0]))
+    assert found == timing.Time(median=3.0, mean=22.2, low=2.0, high=5.0, runs=5)
+
+
+@pytest.mark.parametrize(
+    ("medians", "fastest"),
+    [
+        ({"copy": 1, "PyTorch": 10, "cupylut": 20}, ["PyTorch"]),
+        ({"copy": 1, "PyTorch": 20, "cupylut": 10}, ["cupylut"]),
+        ({"copy": 1, "PyTorch": 10.4, "cupylut": 10}, ["cupylut", "PyTorch"]),
+        ({"copy": 1, "PyTorch": 10.6, "cupylut": 10}, ["cupylut"]),
+    ],
+)
+def test_who_is_fastest(medians: dict[str, float], fastest: list[str]) -> None:
+    assert timing.fastest(medians) == fastest
+
+
+def test_who_won_how_often() -> None:
+    def rows(*winners: list[str]) -> list[dict[str, Any]]:
+        return [{"fastest": who} for who in winners]
+
+    lost = summary.won(rows(["fused"], ["fused", "compiled"]), ("cupylut",))
+    assert lost == "cupylut is fastest in 0 of 2 rows. Of the others: fused in 2, compiled in 1."
+    mixed = summary.won(rows(["cupylut"], ["fused", "cupylut"], ["fused"]), ("cupylut",))
+    assert mixed.startswith("cupylut is fastest in 1 of 3 rows, and within 5 % of the fastest in 1")
+    both = summary.won(rows(["linear table", "cupylut"]), ("cupylut", "linear table"))
+    assert both == "cupylut is fastest in 1 of 1 rows."
+
+
+def test_what_there_is_no_time_for_is_named() -> None:
+    left_out: list[str] = []
+    assert list(timing.Limit(60, left_out).within([1, 2], "row")) == [1, 2]
+    assert left_out == []
+    assert list(timing.Limit(0, left_out).within([1, 2], "row")) == []
+    assert left_out == ["row 1: out of time", "row 2: out of time"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("function", activation.USES)
+def test_contestants_compute_the_same(function: str, dtype: str) -> None:
+    x = torch.linspace(-6, 6, 1001).to(getattr(torch, dtype))
+    exact = cupylut.FUNCTIONS[function](x.double().numpy())
+    found = activation.contestants(function, dtype)
+    assert torch.equal(found.pop("copy")(x), x)
+    assert ("fused" in found) == (function == "gelu_tanh")
+    for evaluate in found.values():
+        y = evaluate(x).double().numpy()
+        np.testing.assert_allclose(y, exact, atol=0.05 if dtype == "bfloat16" else 1e-4)
+
+
+# ---- models -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("BERT", 109_482_240),
+        ("BERT-Large", 335_141_888),
+        ("GPT-2", 124_439_808),
+        ("GPT-2 medium", 354_823_168),
+        ("OLMo-1B", 1_176_764_416),
+    ],
+)
+def test_models_are_as_published(name: str, parameters: int) -> None:
+    model = models.build(name, "meta", "float16")
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert {p.dtype for p in model.parameters()} == {torch.float16}
+    assert not model.training
+    function = models.ARCHITECTURES[name].function
+    found = [type(m) for m in model.modules() if type(m) is type(activation.as_written(function))]
+    assert len(found) == model.config.num_hidden_layers
+    widths = {p.shape[0] for n, p in model.named_parameters() if n.endswith("gate_proj.weight")}
+    assert widths <= {activation.USES[function].width}
+
+
+def test_twins_share_weights_and_differ_in_the_activation() -> None:
+    model = models.build("GPT-2", "cpu", "float32", models.Reduction(layers=2, vocabulary=20))
+    numbers = models.tokens(model, 2, 5)
+    assert numbers.shape == (2, 5)
+    assert 0 <= int(numbers.min()) <= int(numbers.max()) < 20
+    calls: list[int] = []
+
+    def relu(x: Any) -> Any:
+        calls.append(x.shape[-1])
+        return torch.relu(x)
+
+    fused = activation.contestants("gelu_tanh", "float32")["fused"]
+    other, same = (models.with_activation(model, "gelu_tanh", f) for f in (relu, fused))
+    assert [*map(id, other.parameters())] == [*map(id, model.parameters())]
+    with torch.inference_mode():
+        before, changed, kept = (m(numbers)[0] for m in (model, other, same))
+    assert calls == [activation.USES["gelu_tanh"].width] * 2
+    assert float((before - changed).abs().max()) > 1e-3
+    torch.testing.assert_close(before, kept, atol=1e-5, rtol=1e-4)
+
+
+# ---- the record, and the command ----------------------------------------------------------------
+
+
+def test_the_record(record: dict[str, Any]) -> None:
+    assert record == reproduce.read(json.dumps(record))
+    where = record["environment"]
+    assert where["device"] == "cpu"
+    assert where["versions"].keys() >= {"python", "cupylut", "numpy", "torch", "transformers"}
+    assert record["left_out"] == ["torch.compile: no compiler in this test"]
+    errors = record["table1"]["errors"]
+    assert len(errors) == 3 * len(TINY.sizes) * len(table1.DOMAINS)
+    speed = record["table1"]["speed"]
+    assert [(r["function"], r["tokens"]) for r in speed] == [
+        (f, n) for f in activation.USES for n in (1, 3)
+    ]
+    for row in speed:
+        assert row["times"].keys() - {"fused"} == WHO | {"linear table"}
+        medians = {who: t["median"] for who, t in row["times"].items()}
+        assert row["fastest"] == timing.fastest(medians)
+    assert [row["tokens"] for row in record["figure1"]] == [2, 4]
+    for row in record["figure1"]:
+        for who in ("as written", "fused", "cupylut"):
+            share = row["activation"][who]["median"] / row["model"][who]["median"]
+            assert row["share"][who] == pytest.approx(share * row["layers"])
+    assert [row["model"] for row in record["figure2"]] == [*models.ARCHITECTURES]
+    assert figure2.PAPER.keys() == models.ARCHITECTURES.keys()
+    for row in record["figure2"]:
+        assert row["times"].keys() - {"fused"} == WHO
+        ratio = row["times"]["as written"]["median"] / row["times"]["cupylut"]["median"]
+        assert row["gain"] == pytest.approx(ratio)
+
+
+def test_the_summary_says_what_is_so(record: dict[str, Any]) -> None:
+    text = " ".join(summary.as_text(record).split())
+    for said in (
+        "not reproducible as defined",
+        "Reduced for the CPU: models have 1 of their layers and a vocabulary of 50",
+        "say nothing about a GPU",
+        "Left out: torch.compile: no compiler in this test.",
+        "OpenAI GeLU, published -2.567 2.538 0.1026 %",
+        "SiLU, published -3.844 3.612 0.7595 % 1.97x",
+        "and are clipped",
+        "BERT-Large",
+    ):
+        assert said in text
+    busy = {**record, "environment": {**record["environment"], "busy": True}}
+    quiet = {**record, "environment": {**record["environment"], "busy": False}}
+    assert "shared machine" in summary.as_text(busy)
+    assert "shared machine" not in summary.as_text(quiet)
+
+
+def test_the_environment_names_the_commit_of_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = environment.commit()
+    assert found is None or len(found.removesuffix("-dirty")) == 40
+    monkeypatch.setenv("PATH", "")
+    assert environment.commit() is None
+
+
+@pytest.fixture
+def quick(
+    record: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The command with results that are there already."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(parts: Any, settings: Any, progress: Any) -> dict[str, Any]:
+        assert settings is reproduce.CPU
+        head = ("format", "environment", "settings", "left_out")
+        return {key: record[key] for key in (*head, *parts)}
+
+    monkeypatch.setattr(reproduce, "run", run)
+    return record
+
+
+def test_the_command(quick: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reproduce", "all", "--json", "r.json", "--plot", "r.png"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith(summary.as_text(quick))
+    assert json.loads(Path("r.json").read_text()) == quick
+    assert Path("r.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    assert cli.main(["reproduce", "figure1"]) == 0
+    output = capsys.readouterr().out
+    assert "Figure 1" in output
+    assert "Figure 2" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["reproduce"], "part"),
+        (["reproduce", "table2"], "invalid choice"),
+        (["reproduce", "all", "--device", "tpu"], "invalid choice"),
+        (["reproduce", "all", "--json", "no/such/r.json"], "there is no folder 'no/such'"),
+        (["reproduce", "all", "--plot", "no/such/r.png"], "there is no folder 'no/such'"),
+        (["reproduce", "all", "--plot", "r.jpg"], ".png"),
+        (["report"], "FILE.json"),
+        (["report", "missing.json"], "No such file"),
+        (["report", "notes.txt"], "no results of"),
+        (["report", "list.json"], "no results of"),
+        (["report", "other.json"], "format 'other'"),
+        (["report", "empty.json"], "without any of table1, figure1, figure2"),
+    ],
+)
+def test_mistakes_end_in_one_line(
+    quick: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    Path("notes.txt").write_text("not JSON")
+    Path("list.json").write_text("[1, 2]")
+    Path("other.json").write_text('{"format": "other"}')
+    Path("empty.json").write_text(json.dumps({"format": reproduce.FORMAT}))
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(arguments)
+    captured = capsys.readouterr()
+    assert exit_.value.code == 2
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert message in captured.err
+
+
+def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    assert cli.main(["reproduce", "all", "--device", "cuda"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "CUDA" in captured.err
+
+
+def test_without_transformers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        reproduce, "installed", lambda name: None if name == "transformers" else torch
+    )
+    assert cli.main(["reproduce", "table1"]) == 2
+    assert "need transformers: pip install" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+def test_on_a_device() -> None:
+    settings = replace(TINY, device="cuda", dtypes=("float32", "float16"))
+    found = reproduce.run(["figure1", "figure2"], settings)
+    assert {row["dtype"] for row in found["figure1"]} == {"float32", "float16"}
+    row = activation.time("gelu", "float16", 64, "cuda", 5, 5.0)
+    assert min(taken.median for taken in row.times.values()) > 0
