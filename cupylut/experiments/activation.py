@@ -111,5 +111,4 @@ def time(function: str, dtype: str, tokens: int, device: str, runs: int, seconds
     with torch.inference_mode(), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         times = measure({who: partial(f, x) for who, f in found.items()}, device, runs, seconds)
-    medians = {who: taken.median for who, taken in times.items()}
-    return Row(function, dtype, tokens, width, times, fastest(medians))
+    return Row(function, dtype, tokens, width, times, fastest(times))

@@ -60,5 +60,5 @@ def rows(
             model=whole,
             activation=alone,
             share={who: layers * alone[who].median / whole[who].median for who in WHO},
-            fastest=fastest({who: time.median for who, time in whole.items()}),
+            fastest=fastest(whole),
         )

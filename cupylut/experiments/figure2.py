@@ -11,7 +11,7 @@ from importlib import import_module
 
 from .activation import AS_WRITTEN, FUSED, OURS, contestants
 from .models import ARCHITECTURES, Reduction, build, tokens, twin, with_activation
-from .timing import FLOOR, Time, fastest, measure
+from .timing import FLOOR, Time, fastest, measure, ratio
 
 LENGTH = 128
 """Tokens of a sequence."""
@@ -24,7 +24,8 @@ PAPER = {"GPT-2": 1.35, "GPT-2 medium": 1.35, "BERT": 1.03, "BERT-Large": 1.07, 
 class Row:
     """Times in µs of a model for a batch of sequences, who is fastest, and our gain.
 
-    `gain` is the time of the model as it is written divided by that of the patched one.
+    `gain` is the time of the model as it is written divided by that of the patched one, of the
+    medians, at least and at most.
     """
 
     model: str
@@ -33,7 +34,7 @@ class Row:
     layers: int
     times: Mapping[str, Time]
     fastest: Sequence[str]
-    gain: float
+    gain: tuple[float, float, float]
 
 
 def rows(
@@ -64,13 +65,12 @@ def rows(
                 runs,
                 seconds,
             )
-        medians = {who: time.median for who, time in times.items()}
         yield Row(
             model=name,
             dtype=dtype,
             batch=batch,
             layers=model.config.num_hidden_layers,
             times=times,
-            fastest=fastest(medians),
-            gain=medians[AS_WRITTEN] / medians[OURS],
+            fastest=fastest(times),
+            gain=ratio(times[AS_WRITTEN], times[OURS]),
         )

@@ -111,8 +111,9 @@ def _figure2(figure: Any, record: Record) -> None:
         models = dict.fromkeys(row["model"] for row in of)
         for model, (color, dashes) in zip(models, STYLES, strict=False):
             x = [row["batch"] for row in of if row["model"] == model]
-            y = [row["gain"] for row in of if row["model"] == model]
+            y, least, most = zip(*(row["gain"] for row in of if row["model"] == model), strict=True)
             axes.semilogx(x, y, color=color, dashes=dashes, marker="o", ms=4, label=model)
+            axes.fill_between(x, least, most, color=color, alpha=0.12, lw=0)
         axes.axhline(1, color="0.5", lw=1)
         _ticks(axes, {row["batch"] for row in of})
         axes.set_title(dtype, fontsize="medium")

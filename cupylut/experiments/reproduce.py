@@ -28,7 +28,7 @@ class Settings:
     """What is measured on a device, and how long it may take.
 
     runs: at most so many of each contestant. seconds: for a row, after which there are no more
-    runs than three. limits: in seconds for the speeds of each part, after which rows are left out.
+    runs than five. limits: in seconds for the speeds of each part, after which rows are left out.
     """
 
     device: str

@@ -91,7 +91,7 @@ def cpu_times(name: str, table: Table, elements: int, rounds: int) -> dict[str, 
     if torch is None:
         seconds = race(contestants, rounds)
     else:
-        with _one_thread(torch):
+        with one_thread(torch):
             contestants["PyTorch"] = partial(torch_function(torch, name), torch.from_numpy(x))
             seconds = race(contestants, rounds)
     return {who: float(np.median(s)) / elements * 1e9 for who, s in seconds.items()}
@@ -131,8 +131,8 @@ def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
 
 
 @contextmanager
-def _one_thread(torch: Any) -> Iterator[None]:
-    """PyTorch as NumPy is: one thread, no autograd."""
+def one_thread(torch: Any) -> Iterator[None]:
+    """PyTorch as NumPy is by default: one thread, no autograd."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

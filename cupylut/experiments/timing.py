@@ -3,22 +3,25 @@
 Contestants take turns, A, B, A, B, …, so that all meet the same clock rate, caches and neighbours.
 On a CUDA device a run is timed by events around a single call with nothing else in the queue: what
 a caller waits for, the launch included, which is most of it where an array is small. On the CPU it
-is the wall clock of `torch.utils.benchmark`, on one thread, after two runs that do not count.
+is the wall clock, on one thread, of the second of two runs: the first may have to get back memory
+that the contestant before it made the allocator return to the system.
 """
 
 import time
+import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from .speed import installed
+from .speed import installed, one_thread
 
 Run: TypeAlias = Callable[[], object]
 T = TypeVar("T")
 
-LEAST_RUNS, WARM_UP = 3, 3
+LEAST_RUNS, WARM_UP = 5, 3
 
 # Medians that are closer than this change places from run to run.
 CLOSE = 1.05
@@ -43,16 +46,17 @@ def measure(
 ) -> dict[str, Time]:
     """The times of contestants on "cpu" or "cuda".
 
-    They run `runs` times each, fewer once `seconds` have passed, and three times at least.
+    They run `runs` times each, fewer once `seconds` have passed, and five times at least.
     """
     once = _on_cuda if device == "cuda" else _on_cpu
-    for run in contestants.values():
-        for _ in range(WARM_UP if device == "cuda" else 1):
-            run()
-    end = time.monotonic() + seconds
     rounds: list[list[float]] = []
-    while len(rounds) < runs and (len(rounds) < LEAST_RUNS or time.monotonic() < end):
-        rounds.append([once(run) for run in contestants.values()])
+    with nullcontext() if device == "cuda" else one_thread(installed("torch")):
+        for run in contestants.values():
+            for _ in range(WARM_UP):
+                run()
+        end = time.monotonic() + seconds
+        while len(rounds) < runs and (len(rounds) < LEAST_RUNS or time.monotonic() < end):
+            rounds.append([once(run) for run in contestants.values()])
     return {
         name: _summary(np.array(taken) * 1e6)
         for name, taken in zip(contestants, zip(*rounds, strict=True), strict=True)
@@ -65,10 +69,7 @@ def _summary(taken: Any) -> Time:
 
 
 def _on_cpu(run: Run) -> float:
-    from importlib import import_module
-
-    timer = import_module("torch.utils.benchmark").Timer("run()", globals={"run": run})
-    return float(timer.timeit(1).mean)
+    return timeit.Timer(run).repeat(2, 1)[1]
 
 
 def _on_cuda(run: Run) -> float:
@@ -82,11 +83,28 @@ def _on_cuda(run: Run) -> float:
     return float(start.elapsed_time(end)) * 1e-3
 
 
-def fastest(medians: Mapping[str, float]) -> list[str]:
-    """Who is fastest, the floor apart, and who is too close to it to tell."""
-    contestants = {who: median for who, median in medians.items() if who != FLOOR}
-    limit = CLOSE * min(contestants.values())
-    return sorted((w for w, m in contestants.items() if m <= limit), key=contestants.__getitem__)
+def fastest(times: Mapping[str, Time]) -> list[str]:
+    """Who is fastest, the floor apart, and who is too close to tell.
+
+    Too close are medians within 5 %, and those whose lower quartile does not lie above the upper
+    quartile of the fastest.
+    """
+    contestants = {who: taken for who, taken in times.items() if who != FLOOR}
+    best = min(contestants.values(), key=lambda taken: taken.median)
+    close = [
+        who
+        for who, taken in contestants.items()
+        if taken.median <= CLOSE * best.median or taken.low <= best.high
+    ]
+    return sorted(close, key=lambda who: contestants[who].median)
+
+
+def ratio(slow: Time, fast: Time) -> tuple[float, float, float]:
+    """How many times as fast one is as another: of the medians, at least and at most.
+
+    At least is the lower quartile of one by the upper quartile of the other; at most the reverse.
+    """
+    return slow.median / fast.median, slow.low / fast.high, slow.high / fast.low
 
 
 class Limit:
