@@ -147,7 +147,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
             _say(f"No picture: {_unwritable(arguments.plot, error)}; try another --plot")
             return 2
         print(f"Picture: {arguments.plot.resolve()}")
-    return 0
+    return 0 if all(part in record for part in parts) else 1
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -399,6 +399,26 @@ def test_mistakes_end_in_one_line(
     assert message in captured.err
 
 
+def test_a_part_that_fails_does_not_lose_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access\nmore of it")
+
+    row = {"tokens": 2, "dtype": "float32", "layers": 1, "fastest": ["fused"]}
+    times = {who: {"median": 1.0} for who in ("as written", "fused", "cupylut")}
+    row |= {"model": times, "activation": times, "share": dict.fromkeys(times, 0.5)}
+    monkeypatch.setattr(reproduce, "_table1", fail)
+    monkeypatch.setattr(reproduce, "_figure1", lambda *_: [row])
+    monkeypatch.setattr(reproduce, "_figure2", fail)
+    assert cli.main(["reproduce", "all"]) == 1
+    output = " ".join(capsys.readouterr().out.split())
+    assert "Left out: table1: RuntimeError: CUDA error: an illegal memory access." in output
+    assert "Figure 1: share" in output
+    assert cli.main(["reproduce", "figure2"]) == 2
+    assert "nothing could be measured: figure2: RuntimeError" in capsys.readouterr().err
+
+
 def test_a_device_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")

@@ -89,7 +89,11 @@ def require(device: str) -> None:
 
 
 def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> dict[str, Any]:
-    """Redo parts of the paper; see the module. Raises RuntimeError as `require` does."""
+    """Redo parts of the paper; see the module.
+
+    A part that fails is left out, with the reason in the record, so that the others are not lost.
+    Raises RuntimeError as `require` does, and if nothing could be measured.
+    """
     require(settings.device)
     left_out: list[str] = []
     record: dict[str, Any] = {
@@ -100,7 +104,12 @@ def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> 
     }
     measure = {"table1": _table1, "figure1": _figure1, "figure2": _figure2}
     for part in parts:
-        record[part] = measure[part](settings, progress, left_out)
+        try:
+            record[part] = measure[part](settings, progress, left_out)
+        except RuntimeError as error:  # of PyTorch, of CUDA, of a compiler
+            left_out.append(f"{part}: {type(error).__name__}: {error}".partition("\n")[0])
+    if not any(part in record for part in parts):
+        raise RuntimeError(f"nothing could be measured: {'; '.join(left_out)}")
     return read(json.dumps(record))
 
 

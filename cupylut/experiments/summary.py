@@ -42,10 +42,11 @@ def sections(record: Record) -> list[Section]:
 
 def as_text(record: Record) -> str:
     """The sections for a terminal."""
-    return "\n\n".join("\n".join(_lines(section)) for section in sections(record))
+    return "\n\n".join("\n".join(lines(section)) for section in sections(record))
 
 
-def _lines(section: Section) -> Iterator[str]:
+def lines(section: Section) -> Iterator[str]:
+    """A section for a terminal, its paragraphs in lines of 100 characters."""
     yield section.title
     yield "=" * len(section.title)
     for paragraph in section.text:
@@ -103,6 +104,9 @@ def _beside(table1: Record) -> Section:
         "The paper's rows are as it prints them. Its error rates are not reproducible as defined: "
         "no metric and distribution of inputs that was tried gives all three. Here the rate is "
         "mean |e| / mean |f| over held-out inputs. At its Min and Max the error is all clipping.",
+        "The calibrated domain has the smallest mean error over the inputs that it was fitted on. "
+        "It may lose the maximum to the domain of the worst case: the few inputs beyond its ends "
+        "are clipped. And on other inputs of the same model another domain may have a smaller mean.",
         "Speed is the time of the activation as the model has it, divided by ours: of medians, and "
         "of the quartiles that make it least and most, for the tokens where the least is largest.",
     ]
