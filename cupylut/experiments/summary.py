@@ -106,7 +106,7 @@ def _beside(table1: Record) -> Section:
         "mean |e| / mean |f| over held-out inputs. At its Min and Max the error is all clipping.",
         "The calibrated domain has the smallest mean error over the inputs that it was fitted on. "
         "It may lose the maximum to the domain of the worst case: the few inputs beyond its ends "
-        "are clipped. And on other inputs of the same model another domain may have a smaller mean.",
+        "are clipped. And on other inputs of a model another domain may have a smaller mean.",
         "Speed is the time of the activation as the model has it, divided by ours: of medians, and "
         "of the quartiles that make it least and most, for the tokens where the least is largest.",
     ]
