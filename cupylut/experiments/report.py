@@ -26,7 +26,7 @@ th, td { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: righ
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 tbody tr:nth-child(even) { background: #f6f6f6; }
-img { display: block; width: 100%; height: auto; margin: 1rem 0; }
+img { display: block; width: 100%; min-width: 36rem; height: auto; margin: 1rem 0; }
 </style>
 </head>
 <body>
@@ -57,7 +57,8 @@ def _lines(record: Record, section: Section, drawn: set[str]) -> Iterator[str]:
     yield from (f"<p>{escape(paragraph)}</p>" for paragraph in section.text)
     if section.key in drawn:
         source = b64encode(pictures.svg(record, section.key)).decode()
-        yield f'<img alt="{escape(section.title)}" src="data:image/svg+xml;base64,{source}">'
+        picture = f'<img alt="{escape(section.title)}" src="data:image/svg+xml;base64,{source}">'
+        yield f'<div class="wide">{picture}</div>'
     if section.rows:
         yield '<div class="wide"><table>'
         yield f"<thead><tr>{_cells('th', section.header)}</tr></thead>"
