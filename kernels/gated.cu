@@ -19,7 +19,7 @@ struct Product {
     using Lanes = Vector<SCALAR>;
     using Entry = TABLE::Entry;
     struct Input {
-        Lanes x, z;
+        Words x, z;
     };
 
     const SCALAR *x, *z;
@@ -34,14 +34,15 @@ struct Product {
     }
 
     __device__ __forceinline__ Input load(long long i) const {
-        return {vectors(x, parts)[i], vectors(z, parts)[i]};
+        return {words(x, parts)[i], words(z, parts)[i]};
     }
 
     __device__ __forceinline__ void store(long long i, const Input& in, const Entry* entries) const {
+        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
         Lanes out;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
-            out.lane[k] = (*this)(in.x.lane[k], in.z.lane[k], entries);
+            out.lane[k] = (*this)(xs.lane[k], zs.lane[k], entries);
         }
         vectors(y, parts)[i] = out;
     }
@@ -76,7 +77,7 @@ extern "C" __global__ void product_uncached(
 struct ProductGradient {
     using Lanes = Vector<SCALAR>;
     struct Input {
-        Lanes x, z, g;
+        Words x, z, g;
     };
     struct Output {
         SCALAR dx, dz;
@@ -102,15 +103,16 @@ struct ProductGradient {
     }
 
     __device__ __forceinline__ Input load(long long i) const {
-        return {vectors(x, parts)[i], vectors(z, parts)[i], vectors(g, parts)[i]};
+        return {words(x, parts)[i], words(z, parts)[i], words(g, parts)[i]};
     }
 
     __device__ __forceinline__ void store(
         long long i, const Input& in, const Entries& entries) const {
+        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
         Lanes first, second;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
-            const Output out = (*this)(in.x.lane[k], in.z.lane[k], in.g.lane[k], entries);
+            const Output out = (*this)(xs.lane[k], zs.lane[k], gs.lane[k], entries);
             first.lane[k] = out.dx;
             second.lane[k] = out.dz;
         }

@@ -143,7 +143,7 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
             None,
         ),
         ("multiply(gradient, value(widen(x)", "multiply(widen(z), value(widen(x)", None),
-        ("out.lane[k] = (*this)(in.x.lane[k],", "out.lane[k] = (*this)(in.x.lane[0],", None),
+        ("out.lane[k] = (*this)(xs.lane[k],", "out.lane[k] = (*this)(xs.lane[0],", None),
         ("second.lane[k] = out.dz", "second.lane[k] = out.dx", None),
         ("(value_bytes + 15) / 16 * 16", "value_bytes", "undefined"),
         ("        __syncthreads();\n        return copies", "        return copies", "thread"),
@@ -163,10 +163,11 @@ def test_a_changed_kernel_fails(
 # Instructions of the vector loop on sm_90 divided by elements, as measured.
 BUDGETS = {
     ("float32", "product"): 31.25,
-    ("bfloat16", "product"): 33.125,
-    ("float16", "product"): 31.125,
+    ("bfloat16", "product"): 30.875,
+    ("float16", "product"): 29.625,
     ("float32", "product_gradient"): 46.5,
-    ("bfloat16", "product_gradient"): 48.625,
+    ("bfloat16", "product_gradient"): 47.125,
+    ("float16", "product_gradient"): 44.75,
 }
 
 
