@@ -283,12 +283,17 @@ def test_prediction_by_hand() -> None:
     clocks = 132 * 1.98e9
     assert p.instructions == count.instructions / 8
     assert (p.reads, p.read_bytes, p.moved_bytes) == (1, 2, 4)
-    assert p.seconds["memory"] == pytest.approx(4 / 3.35e12)
-    assert p.seconds["issue"] == pytest.approx(count.instructions / 8 / (clocks * 128))
-    assert p.seconds["ALU"] == pytest.approx(count.alu / 8 / (clocks * 64))
-    assert p.seconds["SFU"] == pytest.approx(count.special / 8 / (clocks * 16))
     passes_of_vectors = 32 * 4 / 128
-    assert p.seconds["shared"] == pytest.approx((p.passes + passes_of_vectors) / 32 / clocks)
+    expected = {
+        "memory": 4 / 3.35e12,
+        "issue": count.instructions / 8 / (clocks * 128),
+        "FMA": count.fma / 8 / (clocks * 128),
+        "ALU": count.alu / 8 / (clocks * 64),
+        "SFU": count.special / 8 / (clocks * 16),
+        "FP64": 0,
+        "shared": (p.passes + passes_of_vectors) / 32 / clocks,
+    }
+    assert p.seconds == pytest.approx(expected, rel=1e-12, abs=0)
     assert 3 < p.passes < 4
     assert p.bound == "memory"
     assert p.copy_fraction == 1
