@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -69,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
     )
+    command.add_argument(
+        "--errors-only", action="store_true", help="no times: for a machine that is busy"
+    )
     command.add_argument("--plot", type=_new_png, metavar="FILE.png", help="draw them")
     command.set_defaults(run=_reproduce)
 
@@ -132,8 +136,15 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
         return 2
     parts = reproduce.PARTS if arguments.part == "all" else [arguments.part]
+    settings = reproduce.SETTINGS[arguments.device]
+    if arguments.errors_only:
+        parts = [part for part in parts if part == "table1"]
+        settings = replace(settings, tokens=())
+    if not parts:
+        _say(f"{arguments.part} has no errors, only times: leave --errors-only out")
+        return 2
     try:
-        record = reproduce.run(parts, reproduce.SETTINGS[arguments.device], _progress)
+        record = reproduce.run(parts, settings, _progress)
     except RuntimeError as error:
         _say(str(error))
         return 2

@@ -343,9 +343,12 @@ def quick(
     monkeypatch.chdir(tmp_path)
 
     def run(parts: Any, settings: Any, progress: Any) -> dict[str, Any]:
-        assert settings is reproduce.CPU
+        assert settings == replace(reproduce.CPU, tokens=settings.tokens)
         head = ("format", "environment", "settings", "left_out")
-        return {key: record[key] for key in (*head, *parts)}
+        found = {key: record[key] for key in (*head, *parts)}
+        if not settings.tokens:
+            found["table1"] = {**record["table1"], "speed": []}
+        return found
 
     monkeypatch.setattr(reproduce, "run", run)
     return record
@@ -361,6 +364,17 @@ def test_the_command(quick: dict[str, Any], capsys: pytest.CaptureFixture[str]) 
     output = capsys.readouterr().out
     assert "Figure 1" in output
     assert "Figure 2" not in output
+
+
+def test_errors_without_times(quick: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reproduce", "all", "--errors-only", "--plot", "r.png"]) == 0
+    output = capsys.readouterr().out
+    assert "no times were taken" in output
+    assert "Table 1" in output
+    for absent in ("shared machine", "Speed of the activation", "Figure", "cupylut, float32"):
+        assert absent not in output
+    assert cli.main(["reproduce", "figure1", "--errors-only"]) == 2
+    assert "figure1 has no errors, only times" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> 
 def _table1(settings: Settings, progress: Progress, left_out: list[str]) -> dict[str, Any]:
     errors = [(function, size) for function in PAPER for size in settings.sizes]
     speeds = [(function, dtype) for function in PAPER for dtype in settings.dtypes]
-    if reason := activation.why_not_compiled(settings.device):
+    if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
         left_out.append(f"torch.compile: {reason}")
     record = {
         "paper": [{"function": name} | asdict(published) for name, published in PAPER.items()],

@@ -32,7 +32,9 @@ def sections(record: Record) -> list[Section]:
     found = [_where(record)]
     if "table1" in record:
         table1 = record["table1"]
-        found += [_beside(table1), _errors(table1), _losses(record), _speed(table1)]
+        found += [_beside(table1), _errors(table1), _losses(record)]
+        if table1["speed"]:
+            found.append(_speed(table1))
     if "figure1" in record:
         found.append(_figure1(record["figure1"]))
     if "figure2" in record:
@@ -67,18 +69,21 @@ def lines(section: Section) -> Iterator[str]:
 def _where(record: Record) -> Section:
     where, settings = record["environment"], record["settings"]
     text = []
-    if where["busy"]:
+    timed = "figure1" in record or "figure2" in record or record["table1"]["speed"]
+    if not timed:
+        text.append("Errors and losses alone: no times were taken.")
+    if timed and where["busy"]:
         text.append(
             f"The machine was busy with other things when this began (load {where['load']} on "
             f"{where['cpus']} CPUs): the times are those of a shared machine. Errors and losses do "
             "not depend on that. Who is fastest is said only where quartiles do not overlap."
         )
-    if where["device"] == "cpu":
+    if timed and where["device"] == "cpu":
         text.append(
             "On a CPU the tables are evaluated with NumPy, on one thread as PyTorch beside them. "
             "The times say nothing about a GPU."
         )
-    if reduction := settings["reduction"]:
+    if timed and (reduction := settings["reduction"]):
         text.append(
             f"Reduced for the CPU: models have {reduction['layers']} of their layers and a "
             f"vocabulary of {reduction['vocabulary']:,}; at most {settings['runs']} runs."
