@@ -15,7 +15,8 @@ from cupylut.accuracy import ulp
 from cupylut.data import polynomials
 from cupylut.data.hard_cases import exact_functions, with_derivatives
 from cupylut.functions import as_function
-from cupylut.tables.fit_polynomial import Goal, halves_of, interpolate
+from cupylut.tables.fit_polynomial import interpolate
+from cupylut.tables.halves import Goal, halves_of
 
 FLOAT64 = np.dtype(np.float64)
 

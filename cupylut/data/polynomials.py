@@ -23,16 +23,13 @@ from cupylut.tables.fit_polynomial import (
     MAX_BYTES,
     Design,
     Fitted,
-    Goal,
-    Half,
     assemble,
     chebyshev,
-    halves_of,
     interpolate,
     layouts,
     worst_error,
-    zero_floor,
 )
+from cupylut.tables.halves import Goal, Half, halves_of, zero_floor
 from cupylut.tables.polynomial import Layout
 
 FLOAT64 = np.dtype(np.float64)

@@ -8,7 +8,7 @@ that is good enough is kept, and of the degrees the one that gives the fewest by
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from importlib.util import find_spec
 from itertools import product
@@ -17,8 +17,22 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly, chebvander
 
-from ..accuracy import UNMEASURED, DType, ulp
-from ..declaration import Float64Array, Function, Tail
+from ..accuracy import UNMEASURED, DType
+from ..declaration import Float64Array, Function
+from .halves import (
+    DESIGN,
+    PROMISE,
+    STRICTER,
+    Goal,
+    Half,
+    Member,
+    halves_of,
+    jumps,
+    magnitudes,
+    nearly,
+    values,
+    zero_floor,
+)
 from .polynomial import Layout, PolynomialTable, Side
 
 MAX_BYTES = 48 * 1024  # of shared memory, which every device gives a block
@@ -26,62 +40,11 @@ MAX_BYTES = 48 * 1024  # of shared memory, which every device gives a block
 # memory; the last need the most room.
 DEGREES = {4: (7, 5, 3), 8: (11, 9, 7)}
 
-# What tables promise and, since the points tried are not all inputs, what they are designed for.
-PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
-
 # Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
 SCALE = 80
 
 Solver: TypeAlias = Callable[[Float64Array], Float64Array]
 Item = TypeVar("Item")
-
-
-class Member(NamedTuple):
-    """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a).
-
-    Where the line is missing it is −0: to add that changes nothing, not even a −0.
-    """
-
-    sign: float
-    slope: float
-    intercept: float
-    factor: float
-    cut: float  # from which magnitude on the tail will do
-
-
-@dataclass(frozen=True)
-class Half:
-    """The signs of x that share segments, and q; `tail` is q beyond the cut, None without one."""
-
-    members: tuple[Member, ...]
-    q: Callable[[Float64Array], Float64Array]
-    tail: float | None
-
-    @property
-    def cut(self) -> float:
-        return max(member.cut for member in self.members)
-
-
-@dataclass(frozen=True)
-class Goal:
-    """What to fit to what accuracy."""
-
-    f: Function
-    dtype: DType
-    error: float | None
-    product: bool
-    floor: float
-    design: float = DESIGN
-
-    def tolerance(self, exact: Float64Array) -> Float64Array:
-        """One ulp, or the largest error allowed."""
-        if self.error is not None:
-            return np.full_like(exact, self.error)
-        return np.maximum(ulp(exact, self.dtype), self.floor)
-
-    @property
-    def promise(self) -> float:
-        return PROMISE if self.error is None else 1.0
 
 
 class Fitted(NamedTuple):
@@ -234,15 +197,6 @@ def worst_error(
     return worst, at
 
 
-def jumps(f: Function) -> list[float]:
-    """The magnitudes other than 0 where f is not continuous, as derivatives may be."""
-    return [
-        abs(kink)
-        for kink in f.kinks
-        if kink and abs(np.diff(f(kink * np.array([1 - 2.0**-20, 1 + 2.0**-20])))[0]) > 2.0**-10
-    ]
-
-
 def checked(goal: Goal, design: Design) -> Design:
     """The design with its largest error at many more points."""
     parts = []
@@ -298,114 +252,6 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
         table = replace(table, worst_ulp=max(design.worst, float(error.max())))
     return table.measured(goal.f)
-
-
-def magnitudes(dtype: DType) -> Float64Array:
-    """Positive numbers, 32 to an octave where it matters: all sizes of float32, up to its largest.
-
-    Of those beyond, float64 has some, but many a reference overflows there on its way.
-    """
-    info = np.finfo(dtype)
-    exponents = np.arange(32 * max(info.minexp - info.nmant, -200), 32 * 128) / 32
-    return (
-        np.append(np.exp2(exponents), float(np.finfo(np.float32).max))
-        .astype(dtype)
-        .astype(np.float64)
-    )
-
-
-def values(f: Function, x: Float64Array) -> Float64Array:
-    """f(x), or a ValueError with name and place where that is not a number."""
-    try:
-        y = f(x)
-    except Exception as error:
-        raise ValueError(
-            f"{f.name} raised {type(error).__name__} ({error}) between {x.min():g} and {x.max():g}:"
-            " give a function of every float64 array"
-        ) from error
-    if np.isnan(y).any():
-        where = x[np.isnan(y)][np.argmin(np.abs(x[np.isnan(y)]))]
-        raise ValueError(f"{f.name}({where:g}) is NaN: give a function of every number")
-    return y
-
-
-def zero_floor(f: Function, dtype: DType) -> float:
-    """The absolute error allowed since f is zero, or nearly, elsewhere than at 0.
-
-    A zero at x ≠ 0 is no number of the dtype, and so f has no relative accuracy there.
-    """
-    a = magnitudes(dtype)
-    near = float(np.abs(values(f, np.linspace(-1, 1, 1025))).max())
-    for x in (a, -a):
-        y = values(f, x)
-        meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (
-            np.abs(y[1:] - y[:-1]) > 2.0**-64 * near
-        )
-        if meets_zero.any():
-            return float(np.finfo(dtype).eps) / 2 * near
-    return 0.0
-
-
-def halves_of(goal: Goal, allowed: float) -> list[Half]:
-    """The parts of f that have segments of their own; the tail may be off by `allowed`."""
-    f, dtype = goal.f, goal.dtype
-
-    def line(sign: float, tail: Tail | None) -> float:
-        """The slope of the line over a."""
-        if tail is None:  # a slope too small to count, which makes infinity infinite
-            end = float(values(f, np.array([sign * np.inf]))[0])
-            tiny = float(np.finfo(dtype).smallest_subnormal)
-            return float(np.copysign(tiny, end)) if np.isinf(end) else -0.0
-        return float(dtype.type(sign * tail.slope)) if tail.slope else -0.0
-
-    def member(sign: float, slope: float, intercept: float, factor: float) -> Member:
-        tail = f.left if sign < 0 else f.right
-        return Member(sign, slope, intercept, factor, cut(goal, sign, tail, allowed))
-
-    left, right = f.left, f.right
-    if f.symmetry == "gate" and left is not None and left.slope == 0 and right is not None:
-        members = member(-1, -0.0, -0.0, 1), member(1, 1.0, -0.0, 1)
-        return [Half(members, lambda a: values(f, -a), left.intercept)]
-    if f.symmetry == "odd" and right is not None:
-        slope = line(1, right)
-        members = member(-1, -slope, -0.0, -1), member(1, slope, -0.0, 1)
-        return [Half(members, lambda a: values(f, a) - slope * a, right.intercept)]
-    if f.symmetry == "complement" and left is not None and left.slope == 0:
-        members = member(-1, -0.0, -0.0, 1), member(1, -0.0, 1, -1)
-        return [Half(members, lambda a: values(f, -a), left.intercept)]
-
-    def half(sign: float, tail: Tail | None) -> Half:
-        slope = line(sign, tail)
-
-        def q(a: Float64Array) -> Float64Array:
-            return values(f, sign * a) - slope * a
-
-        return Half((member(sign, slope, -0.0, 1),), q, None if tail is None else tail.intercept)
-
-    return [half(-1, left), half(1, right)]
-
-
-def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
-    """From which magnitude on the tail is right to half an ulp, or to `allowed`."""
-    x = sign * magnitudes(goal.dtype)
-    if tail is None:
-        return float(np.finfo(goal.dtype).max)
-    exact = values(goal.f, x)
-    if np.isinf(exact).any():
-        raise ValueError(f"{goal.f.name}({x[np.isinf(exact)][0]:g}) is not finite")
-    far = ~(np.abs(exact - tail(x)) <= np.maximum(nearly(exact, goal.dtype), allowed))
-    if far[-1]:
-        side = "left" if sign < 0 else "right"
-        raise ValueError(
-            f"{goal.f.name}({x[-1]:g}) = {exact[-1]:.6g}, but the {side} tail, {tail}, gives "
-            f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
-        )
-    return float(abs(x[np.flatnonzero(far)[-1] + 1])) if far.any() else float(abs(x[0]))
-
-
-def nearly(exact: Float64Array, dtype: DType) -> Float64Array:
-    """Half an ulp, and what the reference may be off by."""
-    return ulp(exact, dtype) / 2 + 2 * ulp(exact, np.float64)
 
 
 def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
