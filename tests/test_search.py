@@ -72,9 +72,9 @@ def test_no_domain_on_a_grid_is_better(f: Function, norm: str) -> None:
 @every_function
 def test_the_papers_size_takes_under_two_seconds(f: Function) -> None:
     for norm in ("max", "mean", "relative"):
-        start = time.perf_counter()
+        start = time.process_time()
         found = search(f, 1024, norm=norm)
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
         assert 3 < found.evaluations < 1000
 
 
