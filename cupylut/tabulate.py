@@ -150,10 +150,10 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
         else:
             refusals.append(f"{table!r} is off by {table.report.max_abs:.3g}")
 
-    if kind in (None, "direct") and dtype.itemsize == 2:
-        consider(DirectTable.build(function, dtype))
-    elif kind == "compact":
+    if kind == "compact" or (kind is None and CompactTable.is_fitted(function, dtype)):
         consider(CompactTable.build(function, dtype))
+    elif kind in (None, "direct") and dtype.itemsize == 2:
+        consider(DirectTable.build(function, dtype))
     elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
         consider(GateTable.build(function, dtype))
     if kind in (None, "polynomial") and dtype.itemsize > 2:

@@ -116,11 +116,20 @@ def test_the_smallest_table_within_an_error(dtype: str, error: float) -> None:
     assert fewer.report.max_abs > error
 
 
+def test_the_smallest_table_is_compact_where_lines_take_more() -> None:
+    table = tabulate("gelu", "float16", error=1e-3)
+    assert table.kind == "compact"
+    linear = tabulate("gelu", "float16", error=1e-3, kind="linear")
+    assert linear.entries.nbytes > table.entries.nbytes
+
+
 def test_errors_out_of_reach_and_senseless() -> None:
     with pytest.raises(ValueError, match=r"no table of gelu keeps to error=1e-12: GateTable.* is"):
         tabulate("gelu", error=1e-12)
-    with pytest.raises(ValueError, match=r"DirectTable.* is off by"):
+    with pytest.raises(ValueError, match=r"CompactTable.* is off by"):
         tabulate("gelu", "bfloat16", error=1e-9)
+    with pytest.raises(ValueError, match=r"DirectTable.* is off by"):
+        tabulate("mish", "bfloat16", error=1e-9)
     with pytest.raises(ValueError, match="there is no direct table in float32"):
         tabulate("gelu", error=1e-3, kind="direct")
     with pytest.raises(ValueError, match="error= or size, domain, not both"):
