@@ -65,6 +65,17 @@ def test_derivative(f: Function) -> None:
 
 
 @every_function
+def test_derivatives_approach_the_slopes_of_the_tails(f: Function) -> None:
+    assert f.derivative is not None
+    for sign, tail in ((-1, f.left), (1, f.right)):
+        if tail is not None:
+            limit, far = f.derivative(sign * np.inf), f.derivative(sign * 800.0)
+            assert limit == tail.slope
+            assert far == pytest.approx(tail.slope, abs=1e-99)
+            assert np.signbit(limit) == np.signbit(far)
+
+
+@every_function
 def test_tails_are_the_limits(f: Function) -> None:
     for sign, tail in ((-1, f.left), (1, f.right)):
         far, limit = f(sign * 800.0), f(sign * np.inf)
