@@ -24,6 +24,7 @@ from .search import Domain as Domain
 from .search import search as search
 from .tables import CompactTable as CompactTable
 from .tables import DirectTable as DirectTable
+from .tables import FullTable as FullTable
 from .tables import GateTable as GateTable
 from .tables import LinearTable as LinearTable
 from .tables import PolynomialTable as PolynomialTable

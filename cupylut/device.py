@@ -18,8 +18,7 @@ from .accuracy import DType
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
 from .tables.linear import node_values
-
-THREADS = 256  # a block; a multiple of the warp that leaves 64 registers a thread at full occupancy
+from .tuning import WIDE, tuning
 
 # CuPy appends -ftz=true to these; kernels/floating.cuh says why that does no harm.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -130,14 +129,16 @@ def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
         return _module(device, name, tuple(defines.items())).get_function(entry)
 
 
-# table -> (device, entry point, dtype of the arrays, other tables) -> its launch
+# table -> (device, entry point, dtype of the arrays, other tables, wide) -> its launch
 _resident: WeakKeyDictionary[Table, dict[Any, "_Launch"]] = WeakKeyDictionary()
 
 
 class _Launch:
     """Tables resident on a device, with the kernel, grid and arguments that evaluate them."""
 
-    def __init__(self, entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> None:
+    def __init__(
+        self, entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool
+    ) -> None:
         cupy = require_cupy()
         if cupy.cuda.get_current_stream().is_capturing():
             raise RuntimeError(
@@ -148,19 +149,28 @@ class _Launch:
         # Built on this stream, but there for all: later launches may be on others.
         cupy.cuda.get_current_stream().synchronize()
         attributes = cupy.cuda.Device(device).attributes
+        parameters = tuning(int(cupy.cuda.Device(device).compute_capability))
+        macros = defines(tables, dtype) | parameters.defines(wide)
         # Each table starts at a multiple of 16 bytes.
         self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
         file = KERNELS[entry]
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
-        self.kernel = kernel(device, file, entry, defines(tables, dtype))
+        self.kernel = kernel(device, file, entry, macros)
         if self.shared > attributes["MaxSharedMemoryPerBlock"]:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
-        blocks = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-            self.kernel.kernel.ptr, THREADS, self.shared
-        )
-        self.max_blocks = max(1, blocks) * attributes["MultiProcessorCount"]
-        self.lanes = 16 // dtype.itemsize
+        resident = {
+            threads: threads
+            * cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+                self.kernel.kernel.ptr, threads, self.shared
+            )
+            for threads in parameters.threads
+        }
+        self.threads = max(resident, key=lambda threads: resident[threads])
+        blocks = max(1, resident[self.threads] // self.threads)
+        self.max_blocks = blocks * attributes["MultiProcessorCount"]
+        self.count = np.int64 if wide else np.uint32
+        self.block_elements = self.threads * parameters.vector_bytes // dtype.itemsize
         # CuPy copies arguments by value before the launch; entries hold device memory alive.
         self.tables = tuple(
             argument
@@ -170,33 +180,41 @@ class _Launch:
 
     def __call__(self, count: int, *arrays: Any, stream: Any = None) -> None:
         """Run on arrays (or their addresses) of so many elements, on CuPy's stream or this one."""
-        grid = (min(-(-count // (THREADS * self.lanes)), self.max_blocks),)
-        args = (*arrays, np.int64(count), *self.tables)
-        self.kernel(grid, (THREADS,), args, shared_mem=self.shared, stream=stream)
+        grid = (min(-(-count // self.block_elements), self.max_blocks),)
+        args = (*arrays, self.count(count), *self.tables)
+        self.kernel(grid, (self.threads,), args, shared_mem=self.shared, stream=stream)
 
 
-def launch_of(entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> _Launch:
-    """The launch of a kernel of `KERNELS` on the current device, which is `device`; kept."""
-    launch = _find(entry, tables, dtype, device)
+def launch_of(
+    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool = False
+) -> _Launch:
+    """The launch of a kernel of `KERNELS` on the current device, which is `device`; kept.
+
+    wide: for arrays of `tuning.WIDE` elements and more.
+    """
+    launch = _find(entry, tables, dtype, device, wide)
     if launch is None:
         with _lock:
-            launch = _find(entry, tables, dtype, device)
+            launch = _find(entry, tables, dtype, device, wide)
             if launch is None:
-                launch = _Launch(entry, tables, dtype, device)
+                launch = _Launch(entry, tables, dtype, device, wide)
                 launches = _resident.setdefault(tables[0], {})
-                launches[device, entry, dtype, tables[1:]] = launch
+                launches[device, entry, dtype, tables[1:], wide] = launch
     return launch
 
 
-def _find(entry: str, tables: tuple[Table, ...], dtype: DType, device: int) -> _Launch | None:
-    return _resident.get(tables[0], {}).get((device, entry, dtype, tables[1:]))
+def _find(
+    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool
+) -> _Launch | None:
+    return _resident.get(tables[0], {}).get((device, entry, dtype, tables[1:], wide))
 
 
 def run(entry: str, tables: tuple[Table, ...], *arrays: Any) -> None:
     """Run a kernel of `KERNELS` on flat CuPy arrays of one dtype, on CuPy's current stream."""
     first = arrays[0]
     if first.size:
-        launch_of(entry, tables, first.dtype, first.device.id)(first.size, *arrays)
+        wide = first.size >= WIDE
+        launch_of(entry, tables, first.dtype, first.device.id, wide)(first.size, *arrays)
 
 
 def run_at(
@@ -210,10 +228,11 @@ def run_at(
 ) -> None:
     """The same for arrays at these addresses of the current device, on a stream by its handle."""
     if count:
-        launch = _find(entry, tables, dtype, device)
+        wide = count >= WIDE
+        launch = _find(entry, tables, dtype, device, wide)
         if launch is None:
             with external_stream(stream):
-                launch = launch_of(entry, tables, dtype, device)
+                launch = launch_of(entry, tables, dtype, device, wide)
         launch(count, *addresses, stream=_handle(stream))
 
 
@@ -260,7 +279,7 @@ def nodes(table: LinearTable, device: int) -> Any:
     launch = kernel(device, "build.cu", "nodes", build_defines(table.name))
     balanced = np.int32(table.nodes == "balanced")
     args = (values, np.int32(table.size), np.float64(table.lo), np.float64(table.step), balanced)
-    launch(_grid(table.size), (THREADS,), args)
+    launch(_grid(table.size), (_BUILD_THREADS,), args)
     return values
 
 
@@ -271,12 +290,13 @@ def lines(table: LinearTable, values: Any, device: int) -> Any:
     launch = kernel(device, "build.cu", f"lines_{table.real.name}", build_defines(table.name))
     tails = (np.array([tuple(t)], _LINE) for t in (table.left, table.right))
     geometry = (np.int32(table.size), np.float64(table.lo), np.float64(table.step))
-    launch(_grid(table.size + 1), (THREADS,), (out, values, *geometry, *tails))
+    launch(_grid(table.size + 1), (_BUILD_THREADS,), (out, values, *geometry, *tails))
     return out
 
 
 _LINE = np.dtype([("slope", np.float64), ("intercept", np.float64)])
+_BUILD_THREADS = 256  # of a block
 
 
 def _grid(count: int) -> tuple[int]:
-    return (-(-count // THREADS),)
+    return (-(-count // _BUILD_THREADS),)

@@ -9,7 +9,16 @@ from .calibration import Calibration
 from .declaration import Function, Reference
 from .functions import as_function
 from .search import Norm, reach, search
-from .tables import KINDS, CompactTable, DirectTable, GateTable, LinearTable, PolynomialTable, Table
+from .tables import (
+    KINDS,
+    CompactTable,
+    DirectTable,
+    FullTable,
+    GateTable,
+    LinearTable,
+    PolynomialTable,
+    Table,
+)
 from .tables.fit_polynomial import MAX_BYTES
 from .tables.linear import Nodes
 
@@ -35,13 +44,14 @@ def tabulate(
     dtype: float16, bfloat16, float32 or float64.
 
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
-    "compact", correctly rounded too, from half a kilobyte on a GPU, for gelu, gelu_tanh, silu and
-    quick_gelu in the 16-bit dtypes; "gate", within one ulp on every input, for gelu, gelu_tanh and
-    silu in float32; "polynomial", within 2 ulp for any function in float32 and for gelu, gelu_tanh,
-    silu, quick_gelu, mish, softplus, sigmoid, tanh and their derivatives in float64, there within
-    1e-13 for all others; or "linear", the paper's: `size` nodes on [lo, hi], straight
-    lines between them, f's tails outside. Left out, it is the first but compact that there is, and
-    linear if size, domain, nodes or calibration are given.
+    "full", the same from 128 KB that hold all 65,536 results; "compact", the same from half a
+    kilobyte on a GPU, for gelu, gelu_tanh, silu and quick_gelu; "gate", within one ulp on every
+    input, for gelu, gelu_tanh and silu in float32; "polynomial", within 2 ulp for any function in
+    float32 and for gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid, tanh and their
+    derivatives in float64, there within 1e-13 for all others; or "linear", the paper's: `size`
+    nodes on [lo, hi], straight lines between them, f's tails outside. Left out, it is the first
+    there is of direct, gate and polynomial, and linear if size, domain, nodes or calibration are
+    given.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
@@ -126,7 +136,8 @@ _Exact: TypeAlias = DirectTable | CompactTable | GateTable | PolynomialTable
 
 def _exact(kind: str) -> type[_Exact]:
     exact: dict[str, type[_Exact]]
-    exact = {cls.kind: cls for cls in (DirectTable, CompactTable, GateTable, PolynomialTable)}
+    kinds = DirectTable, FullTable, CompactTable, GateTable, PolynomialTable
+    exact = {cls.kind: cls for cls in kinds}
     return exact[kind]
 
 
@@ -152,8 +163,8 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
 
     if kind == "compact" or (kind is None and CompactTable.is_fitted(function, dtype)):
         consider(CompactTable.build(function, dtype))
-    elif kind in (None, "direct") and dtype.itemsize == 2:
-        consider(DirectTable.build(function, dtype))
+    elif kind in (None, "direct", "full") and dtype.itemsize == 2:
+        consider((FullTable if kind == "full" else DirectTable).build(function, dtype))
     elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
         consider(GateTable.build(function, dtype))
     if kind in (None, "polynomial") and dtype.itemsize > 2:

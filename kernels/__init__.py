@@ -1,7 +1,7 @@
 """The CUDA sources.
 
 ==================  ===============================================================================
-``elementwise.cu``  out = table(x) over an array: table into shared memory, 16-byte vectors
+``elementwise.cu``  out = table(x) over an array: table into shared memory, whole vectors
 ``gated.cu``        out = z · table(x) for gated layers and backward passes, and its gradient
 ``stream.cuh``      the pass over arrays that both share, and the copy into shared memory
 ``build.cu``        the nodes of a function, computed on the device, and the lines between them
@@ -10,6 +10,8 @@
 ``compact.cuh``     one lookup of a gate function, in 16 bits; ``cupylut/tables/compact.py``
 ``gate.cuh``        one lookup of a gate function, in float32; ``cupylut/tables/gate.py``
 ``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
+``full.cuh``        one lookup among the results of all inputs, in 16 bits; ``tables/full.py``
+``pairs.cuh``       two 16-bit numbers in a word
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================
 

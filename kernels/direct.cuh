@@ -1,34 +1,36 @@
 // One lookup by bit pattern: the device half of cupylut/tables/direct.py, which derives it.
 #pragma once
 
-#include "floating.cuh"
+#include "pairs.cuh"
 
-// The table of one sign, in magnitude patterns: entry base + i is the result for first + i; entry
-// base + length is that of all larger ones, up to `identity`; from there on the result is x.
-struct Window {
-    unsigned first, length, base, identity;
-};
-
-// What the lookup needs beside the results; passed by value.
+// What the lookup needs beside the results; passed by value. It takes two inputs at once, whose
+// places in the table one instruction finds; but for the last two members, both halves are equal.
+// Precondition: `near` is a number as a float16 too.
 template <typename Scalar>
-struct DirectTable {
+struct DirectTable : TakesPairs {
     using Entry = unsigned short;
 
-    Window positive, negative;
-    float slope, intercept;  // below the windows f is its tangent
-    float keep;              // f(x) = x where |x| ≤ keep: 0, or −1 for nowhere
+    Pair<Scalar> near, high;              // the window of positive inputs is behind near
+    Pair<Scalar> minus_high, minus_near;  // that of negative ones includes both
+    unsigned origin;                      // makes the place of minus_high 0
+    Pair<Float16> near_as_float16;        // the same pattern
+    Pair<Scalar> identity;                // f(x) = x above it
+    unsigned sign;                        // where the sign bits are that the tangent has from x
+    float slope, intercept;
 
-    // Costs one 2-byte read, also where its result is not needed: reading something costs less
-    // than a branch that a warp takes both ways.
-    __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* results) const {
-        const unsigned magnitude = scalar.bits & 0x7fffu;
-        const Window window = scalar.bits & 0x8000u ? negative : positive;
-        const unsigned i = magnitude - window.first;  // wraps to a huge number below the window
-        const Scalar tabulated = {results[window.base + (i < window.length ? i : window.length)]};
-        const float x = widen(scalar);
-        Scalar tangent;
-        narrow(where_exceeds(x, keep, multiply_add_up(slope, x, intercept)), tangent);
-        const Scalar y = magnitude < window.first ? tangent : tabulated;
-        return magnitude < window.identity ? y : scalar;
+    // Costs one 2-byte read for an input, also where its result is not needed: reading something
+    // costs less than a branch that a warp takes both ways.
+    __device__ __forceinline__ Pair<Scalar> operator()(Pair<Scalar> x, const Entry* results) const {
+        const unsigned places =
+            clamped(x, near, high).bits - clamped(x, minus_high, minus_near).bits + origin;
+        const Scalar first = {results[low_half(places)]}, second = {results[high_half(places)]};
+        Pair<Scalar> tangent;
+        narrow(multiply_add_up(slope, widen(x.first()), intercept),
+               multiply_add_up(slope, widen(x.second()), intercept), tangent);
+        // Magnitudes compare alike as either type, and as float16 every GPU compares two at once.
+        const unsigned tabulated = magnitude_exceeds(Pair<Float16>{x.bits}, near_as_float16);
+        const unsigned y =
+            select(tabulated, pair(first, second).bits, select(sign, x.bits, tangent.bits));
+        return {select(exceeds(x, identity), x.bits, y)};
     }
 };

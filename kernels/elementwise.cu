@@ -2,7 +2,8 @@
 //
 // Compiled once per storage type and kind of table:
 //   SCALAR  float, double, Float16 or BFloat16: what x and y hold
-//   TABLE   the lookup, such as LinearTable<float>: SCALAR operator()(SCALAR, const Entry*)
+//   TABLE   the lookup, such as LinearTable<float, false>: SCALAR operator()(SCALAR, const Entry*)
+//           or, if it is one that TakesPairs, Pair<SCALAR> operator()(Pair<SCALAR>, const Entry*)
 //
 // Every block copies the table into shared memory, then strides over the array.
 //
@@ -10,6 +11,7 @@
 // table's entries are aligned to 16 bytes and an even number of bytes.
 #include "compact.cuh"
 #include "direct.cuh"
+#include "full.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
 #include "polynomial.cuh"
@@ -17,41 +19,59 @@
 
 using Entry = TABLE::Entry;
 
+template <typename Scalar>
+__device__ __forceinline__ Scalar evaluated(const TABLE& table, Scalar x, const Entry* entries) {
+    if constexpr (__is_base_of(TakesPairs, TABLE)) {
+        return table(pair(x, x), entries).first();
+    } else {
+        return table(x, entries);
+    }
+}
+
+template <typename Scalar>
+__device__ __forceinline__ Words evaluated(const TABLE& table, Words x, const Entry* entries) {
+    if constexpr (__is_base_of(TakesPairs, TABLE)) {
+#pragma unroll
+        for (unsigned& word : x.word) word = table(Pair<Scalar>{word}, entries).bits;
+        return x;
+    } else {
+        Vector<Scalar> vector = lanes<Scalar>(x);
+#pragma unroll
+        for (Scalar& lane : vector.lane) lane = table(lane, entries);
+        return words_of(vector);
+    }
+}
+
 struct Elementwise {
     using Input = Words;
-    using Output = Vector<SCALAR>;
 
     const SCALAR* x;
     SCALAR* y;
     const Input* source;
-    Output* target;
+    Words* target;
     TABLE table;
 
-    __device__ __forceinline__ Input load(long long i) const { return source[i]; }
+    __device__ __forceinline__ Input load(Index i) const { return source[i]; }
 
-    __device__ __forceinline__ void store(long long i, Input words, const Entry* entries) const {
-        const Output x = lanes<SCALAR>(words);
-        Output y;
-#pragma unroll
-        for (int k = 0; k < Output::LANES; ++k) y.lane[k] = table(x.lane[k], entries);
-        target[i] = y;
+    __device__ __forceinline__ void store(Index i, Input words, const Entry* entries) const {
+        target[i] = evaluated<SCALAR>(table, words, entries);
     }
 
-    __device__ __forceinline__ void single(long long i, const Entry* entries) const {
-        y[i] = table(x[i], entries);
+    __device__ __forceinline__ void single(Index i, const Entry* entries) const {
+        y[i] = evaluated(table, x[i], entries);
     }
 };
 
 template <typename Prepare>
 __device__ __forceinline__ void run(
-    const SCALAR* x, SCALAR* y, long long count, const TABLE& table, Prepare prepare) {
+    const SCALAR* x, SCALAR* y, Index count, const TABLE& table, Prepare prepare) {
     const Split parts = split(count, x, y);
-    stream(count, parts, Elementwise{x, y, words(x, parts), vectors(y, parts), table}, prepare);
+    stream(count, parts, Elementwise{x, y, words(x, parts), words(y, parts), table}, prepare);
 }
 
 // The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void elementwise(
-    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int bytes, TABLE table) {
+    const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int bytes, TABLE table) {
     extern __shared__ __align__(16) unsigned char shared[];
     run(x, y, count, table, [=] {
         const Entry* copy = copied(shared, entries, bytes);
@@ -62,6 +82,6 @@ extern "C" __global__ void elementwise(
 
 // The table in global memory, behind the first-level cache: for tables that do not fit.
 extern "C" __global__ void elementwise_uncached(
-    const SCALAR* x, SCALAR* y, long long count, const Entry* entries, int, TABLE table) {
+    const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int, TABLE table) {
     run(x, y, count, table, [=] { return entries; });
 }

@@ -110,6 +110,13 @@ __device__ __forceinline__ float where_exceeds(float x, float bound, float y) {
     return r;
 }
 
+// All bits if x > bound or x is NaN, else none.
+__device__ __forceinline__ unsigned exceeds(float x, float bound) {
+    unsigned r;
+    asm("set.gtu.u32.f32 %0, %1, %2;" : "=r"(r) : "f"(x), "f"(bound));
+    return r;
+}
+
 __device__ __forceinline__ double add_down(double a, double b) { return __dadd_rd(a, b); }
 __device__ __forceinline__ float from_word(unsigned bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ unsigned low_word(float x) { return __float_as_uint(x); }

@@ -33,11 +33,11 @@ struct Product {
         return y;
     }
 
-    __device__ __forceinline__ Input load(long long i) const {
+    __device__ __forceinline__ Input load(Index i) const {
         return {words(x, parts)[i], words(z, parts)[i]};
     }
 
-    __device__ __forceinline__ void store(long long i, const Input& in, const Entry* entries) const {
+    __device__ __forceinline__ void store(Index i, const Input& in, const Entry* entries) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
         Lanes out;
 #pragma unroll
@@ -47,13 +47,13 @@ struct Product {
         vectors(y, parts)[i] = out;
     }
 
-    __device__ __forceinline__ void single(long long i, const Entry* entries) const {
+    __device__ __forceinline__ void single(Index i, const Entry* entries) const {
         y[i] = (*this)(x[i], z[i], entries);
     }
 };
 
 extern "C" __global__ void product(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, long long count, const TABLE::Entry* entries,
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries,
     int bytes, TABLE value) {
     extern __shared__ __align__(16) unsigned char shared[];
     const Split parts = split(count, x, z, y);
@@ -66,7 +66,7 @@ extern "C" __global__ void product(
 
 // The table in global memory: for tables that do not fit.
 extern "C" __global__ void product_uncached(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, long long count, const TABLE::Entry* entries, int,
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries, int,
     TABLE value) {
     const Split parts = split(count, x, z, y);
     stream(count, parts, Product{x, z, y, parts, value}, [=] { return entries; });
@@ -102,12 +102,12 @@ struct ProductGradient {
         return out;
     }
 
-    __device__ __forceinline__ Input load(long long i) const {
+    __device__ __forceinline__ Input load(Index i) const {
         return {words(x, parts)[i], words(z, parts)[i], words(g, parts)[i]};
     }
 
     __device__ __forceinline__ void store(
-        long long i, const Input& in, const Entries& entries) const {
+        Index i, const Input& in, const Entries& entries) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
         Lanes first, second;
 #pragma unroll
@@ -120,7 +120,7 @@ struct ProductGradient {
         vectors(dz, parts)[i] = second;
     }
 
-    __device__ __forceinline__ void single(long long i, const Entries& entries) const {
+    __device__ __forceinline__ void single(Index i, const Entries& entries) const {
         const Output out = (*this)(x[i], z[i], g[i], entries);
         dx[i] = out.dx;
         dz[i] = out.dz;
@@ -129,7 +129,7 @@ struct ProductGradient {
 
 // Launch with the bytes of both tables, those of the first rounded up to a multiple of 16.
 extern "C" __global__ void product_gradient(
-    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, long long count,
+    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Index count,
     const TABLE::Entry* value_entries, int value_bytes, TABLE value,
     const SLOPE::Entry* slope_entries, int slope_bytes, SLOPE slope) {
     extern __shared__ __align__(16) unsigned char shared[];
@@ -144,7 +144,7 @@ extern "C" __global__ void product_gradient(
 }
 
 extern "C" __global__ void product_gradient_uncached(
-    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, long long count,
+    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Index count,
     const TABLE::Entry* value_entries, int, TABLE value, const SLOPE::Entry* slope_entries, int,
     SLOPE slope) {
     const Split parts = split(count, x, z, g, dx, dz);

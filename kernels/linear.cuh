@@ -10,14 +10,15 @@ struct alignas(2 * sizeof(Real)) Line {
 };
 
 // What the lookup needs beside the lines; passed by value.
+// CONSTANT_RIGHT: whether the right tail is constant, not x or the like.
 // Precondition: saturate(x·scale + offset)·width < the number of lines, for every x.
-template <typename Real_>
+template <typename Real_, bool CONSTANT_RIGHT>
 struct LinearTable {
     using Real = Real_;
     using Entry = Line<Real>;
 
     Real scale, offset;  // x ↦ position in [0, 1], the tails included
-    Real width;          // position ↦ number of the line
+    Real width;          // position ↦ number of the line; in units in the last place of 2 if float
     Real low, high;      // clamp x where a tail is constant, since 0·∞ is NaN
     Real keep;           // f(x) = x where |x| ≤ keep: 0, or −1 for nowhere
 
@@ -27,21 +28,21 @@ struct LinearTable {
     __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* lines) const {
         const Real x = widen(scalar);
         const Real position = multiply_add_saturated(x, scale, offset);
-        const char* base = reinterpret_cast<const char*>(lines);
-        const Entry line = *reinterpret_cast<const Entry*>(base + byte_offset(position, width));
-        const Real clamped = minimum(maximum(x, low), high);
+        const Entry line = lines[number(position)];
+        Real clamped = maximum(x, low);
+        if (CONSTANT_RIGHT) clamped = minimum(clamped, high);
         Scalar y;
         narrow(where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept)), y);
         return y;
     }
 
 private:
-    // ⌊position·width⌋·sizeof(Entry). Adding 1.5·2ᵏ rounded down, with k such that the fraction
-    // bits kept are log2 of the size, leaves the byte offset in the low bits but for a mask.
-    static __device__ __forceinline__ unsigned byte_offset(float position, float width) {
-        return low_word(multiply_add_down(position, width, 1572864.0f)) & 0x3ffff8u;  // k = 20
+    // ⌊position·width⌋: added to 2 and rounded down, a number of units in the last place. The bits
+    // of 2 cost nothing: multiplied by the size of a line they are 0 in an address.
+    __device__ __forceinline__ unsigned number(float position) const {
+        return low_word(multiply_add_down(position, width, 2.0f)) - 0x40000000u;
     }
-    static __device__ __forceinline__ unsigned byte_offset(double position, double width) {
-        return low_word(add_down(position * width, 422212465065984.0)) & 0xfffff0u;  // k = 48
+    __device__ __forceinline__ unsigned number(double position) const {
+        return low_word(add_down(position * width, 0x1p52));
     }
 };

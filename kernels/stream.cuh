@@ -1,8 +1,19 @@
-// One pass over arrays that lie side by side: 16-byte vectors between a head and a tail of single
-// elements, in blocks that stride over the whole, with a table in shared memory.
+// One pass over arrays that lie side by side: vectors between a head and a tail of single elements,
+// in blocks that stride over the whole, with a table in shared memory.
+//
+// Compiled with the numbers of cupylut/tuning.py:
+//   VECTOR_BYTES  a vector, that is one load or store of a thread
+//   VECTORS       how many vectors a thread has on their way at once
+//   INDEX         counts elements: unsigned below 2³¹ of them, long long from there on
 #pragma once
 
-constexpr int VECTOR_BYTES = 16;
+#ifndef INDEX  // those of most GPUs
+#define VECTOR_BYTES 16
+#define VECTORS 2
+#define INDEX unsigned
+#endif
+
+using Index = INDEX;
 
 template <typename Scalar>
 struct alignas(VECTOR_BYTES) Vector {
@@ -24,10 +35,17 @@ __device__ __forceinline__ Vector<Scalar> lanes(Words words) {
     return vector;
 }
 
+template <typename Scalar>
+__device__ __forceinline__ Words words_of(const Vector<Scalar>& vector) {
+    Words words;
+    memcpy(&words, &vector, VECTOR_BYTES);
+    return words;
+}
+
 // How the arrays split: single elements [0, head), vectors, single elements [tail, count). Where
 // they are misaligned differently, every element is single.
 struct Split {
-    long long head, vectors, tail;
+    Index head, vectors, tail;
 };
 
 __device__ __forceinline__ unsigned misalignment(const void* array) {
@@ -36,12 +54,12 @@ __device__ __forceinline__ unsigned misalignment(const void* array) {
 
 template <typename Scalar, typename... Others>
 __device__ __forceinline__ Split split(
-    long long count, const Scalar* first, const Others*... others) {
+    Index count, const Scalar* first, const Others*... others) {
     if (((misalignment(others) != misalignment(first)) || ...)) return {count, 0, count};
-    const long long to_boundary =
+    const Index to_boundary =
         (VECTOR_BYTES - misalignment(first)) % VECTOR_BYTES / sizeof(Scalar);
-    const long long head = to_boundary < count ? to_boundary : count;
-    const long long vectors = (count - head) / Vector<Scalar>::LANES;
+    const Index head = to_boundary < count ? to_boundary : count;
+    const Index vectors = (count - head) / Vector<Scalar>::LANES;
     return {head, vectors, head + vectors * Vector<Scalar>::LANES};
 }
 
@@ -57,6 +75,11 @@ __device__ __forceinline__ const Vector<Scalar>* vectors(const Scalar* array, Sp
 }
 
 template <typename Scalar>
+__device__ __forceinline__ Words* words(Scalar* array, Split parts) {
+    return reinterpret_cast<Words*>(array + parts.head);
+}
+
+template <typename Scalar>
 __device__ __forceinline__ const Words* words(const Scalar* array, Split parts) {
     return reinterpret_cast<const Words*>(array + parts.head);
 }
@@ -69,22 +92,30 @@ __device__ __forceinline__ const Words* words(const Scalar* array, Split parts) 
 //   body.single(i, t)         the same for element i
 template <typename Body, typename Prepare>
 __device__ __forceinline__ void stream(
-    long long count, Split parts, const Body& body, Prepare prepare) {
-    const long long stride = static_cast<long long>(gridDim.x) * blockDim.x;
-    const long long thread = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+    Index count, Split parts, const Body& body, Prepare prepare) {
+    const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
+    const Index thread = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
 
-    long long i = thread;
-    typename Body::Input next;
-    if (i < parts.vectors) next = body.load(i);
+    typename Body::Input in[VECTORS];
+    Index i = thread;
+    const auto load = [&] {
+#pragma unroll
+        for (int k = 0; k < VECTORS; ++k) {
+            if (i + k * stride < parts.vectors) in[k] = body.load(i + k * stride);
+        }
+    };
+    load();
     const auto tables = prepare();
-    // Unrolled, the compiler would compute trip counts by 64-bit divisions before it starts.
-#pragma unroll 1
-    while (i < parts.vectors) {
-        const typename Body::Input current = next;
-        const long long following = i + stride;
-        if (following < parts.vectors) next = body.load(following);
-        body.store(i, current, tables);
-        i = following;
+    // What is loaded at the end is waited for at the beginning, by when other warps had their turn.
+    while (i + (VECTORS - 1) * stride < parts.vectors) {
+#pragma unroll
+        for (int k = 0; k < VECTORS; ++k) body.store(i + k * stride, in[k], tables);
+        i += VECTORS * stride;
+        load();
+    }
+#pragma unroll
+    for (int k = 0; k < VECTORS - 1; ++k) {
+        if (i + k * stride < parts.vectors) body.store(i + k * stride, in[k], tables);
     }
 #pragma unroll 1
     for (i = thread; i < parts.head; i += stride) body.single(i, tables);

@@ -11,11 +11,15 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cupylut import device
+from cupylut.tuning import tuning
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+LOOP_BYTES = 32  # of each array that the vector loop handles at a time, in every tuning
 
 
 @cache
@@ -26,7 +30,8 @@ def _nvrtc():
 @cache
 def compile_kernel(name: str, defines: tuple[tuple[str, str], ...], architecture: int) -> bytes:
     """The cubin; raises AssertionError with the compiler's log for any error or warning."""
-    return compile_source(device.define(device.source(name), dict(defines)), name, architecture)
+    macros = tuning(architecture).defines() | dict(defines)
+    return compile_source(device.define(device.source(name), macros), name, architecture)
 
 
 @cache
@@ -85,3 +90,27 @@ def instructions(cubin: bytes, kernel: str, folder: Path) -> list[str]:
     body = text.split(f".text.{kernel}:", 1)[1].split(".section", 1)[0]
     lines = (re.sub(r"/\*.*?\*/", "", line).strip() for line in body.splitlines())
     return [line for line in lines if line.endswith((";", ":"))]
+
+
+def vector_loop(code: list[str]) -> list[str]:
+    """The innermost loop around vector stores."""
+    labels = {line[:-1]: i for i, line in enumerate(code) if line.endswith(":")}
+    loops = []
+    for end, line in enumerate(code):
+        if "BRA" in line:
+            start = labels.get(line.split("(")[-1].rstrip(") ;"), end)
+            loop = code[start : end + 1]
+            if any(VECTOR_STORE.search(each) for each in loop):
+                loops.append(loop)
+    if not loops:
+        raise AssertionError("no loop around the vector store")
+    return min(loops, key=len)
+
+
+VECTOR_STORE = re.compile(r"\bSTG\.E\S*\.(128|256)\b")
+
+
+def per_element(code: list[str], dtype: np.dtype) -> float:
+    """The instructions of the vector loop, all of them, divided by the elements it handles."""
+    count = sum(not line.endswith(":") for line in vector_loop(code))
+    return count / (LOOP_BYTES // dtype.itemsize)

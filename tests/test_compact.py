@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cubin import ARCHITECTURES, compile_kernel, instructions, resources
+from cubin import ARCHITECTURES, LOOP_BYTES, compile_kernel, instructions, resources, vector_loop
 from host_cuda import SANITIZERS, Program
-from test_device import vector_loop
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
@@ -165,7 +164,7 @@ def test_machine_code(name: str, dtype: str, architecture: int, tmp_path: Path) 
     loop = vector_loop(instructions(cubin, "elementwise", tmp_path))
     assert not [line for line in loop if ".FTZ" in line]
     reads = [line for line in loop if "LDS" in line]
-    assert len(reads) == 8 * table.coefficients.shape[1]
+    assert len(reads) == LOOP_BYTES // 2 * table.coefficients.shape[1]
     assert not [line for line in reads if ".64" in line or ".128" in line]
 
 

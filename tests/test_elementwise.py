@@ -10,6 +10,7 @@ from test_linear import assert_same_bits
 
 from cupylut import LinearTable, tabulate
 from cupylut.accuracy import DTYPES
+from cupylut.tuning import TUNINGS
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 
@@ -55,6 +56,15 @@ def test_misaligned_and_in_place(dtype: np.dtype) -> None:
     check(Program(), dtype, counts=[5, 700], offsets=[*offsets, *((i, None) for i in range(lanes))])
 
 
+@pytest.mark.parametrize("dtype", [DTYPES[0], DTYPES[3]], ids=lambda d: d.name)
+@pytest.mark.parametrize(("capability", "wide"), [(75, True), (100, False), (100, True)])
+def test_other_gpus_and_sizes(dtype: np.dtype, capability: int, wide: bool) -> None:
+    """Larger vectors, and 64-bit indices."""
+    program = Program(tuning=TUNINGS[capability], wide=wide)
+    offsets = [(0, 0), (1, 1), (3, 1), (3, None)]
+    check(program, dtype, counts=[0, 1, 7, 33, 1003], launches=[(3, 64), (1, 7)], offsets=offsets)
+
+
 @every_dtype
 def test_any_launch(dtype: np.dtype) -> None:
     launches = [(1, 1), (1, 32), (1, 256), (7, 33), (40, 96)]
@@ -97,19 +107,21 @@ def mutated(folder: Path, file: str, old: str, new: str) -> Path:
 
 # One change a line, and the sanitizer that finds it (None: the bits differ).
 CHANGES = [
-    (None, "stream.cuh", "following = i + stride;", "following = i + stride + 1;"),
+    (None, "stream.cuh", "i += VECTORS * stride;", "i += VECTORS * stride + 1;"),
     (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
+    (None, "stream.cuh", "k < VECTORS - 1; ++k", "k < VECTORS - 2; ++k"),
+    (None, "stream.cuh", "i + (VECTORS - 1) * stride <", "i + VECTORS * stride <"),
     (None, "stream.cuh", "i < words; i +=", "i < words - 1; i +="),
     (None, "stream.cuh", "i < halves; i +=", "i < halves - 1; i +="),
     (None, "stream.cuh", "i = parts.tail + thread", "i = parts.tail + thread + 1"),
     (None, "stream.cuh", "i < parts.head;", "i + 1 < parts.head;"),
     (None, "linear.cuh", "multiply_add(line.slope,", "multiply_add(1.0000002f * line.slope,"),
-    (None, "linear.cuh", "minimum(maximum(x, low), high)", "x"),
+    (None, "linear.cuh", "maximum(x, low)", "x"),
     (None, "linear.cuh", "where_exceeds(x, keep,", "where_exceeds(x, keep - 1,"),
-    (None, "linear.cuh", "0x3ffff8u", "0x3ffff0u"),
+    (None, "linear.cuh", "- 0x40000000u", "- 0x3fffffffu"),
     (None, "linear.cuh", "multiply_add_down(position", "multiply_add(position"),
     ("undefined", "stream.cuh", "% VECTOR_BYTES / sizeof(Scalar)", "% VECTOR_BYTES"),
-    ("address", "linear.cuh", "const char*>(lines)", "const char*>(lines + 1)"),
+    ("address", "linear.cuh", "lines[number(position)]", "lines[number(position) + 1]"),
     (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x - 1);"),
     ("thread", "elementwise.cu", "__syncthreads();", ""),
 ]

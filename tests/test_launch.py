@@ -9,6 +9,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,10 +21,11 @@ from test_linear import assert_same_bits, inputs
 from cupylut import FUNCTIONS, device, gated, tabulate
 from cupylut.accuracy import DTYPES
 from cupylut.tables.fit_polynomial import DEGREES
+from cupylut.tuning import WIDE, tuning
 
 ENTRY_BYTES = {
-    "LinearTable<float>": 8,
-    "LinearTable<double>": 16,
+    **{f"LinearTable<float, {constant}>": 8 for constant in ("true", "false")},
+    **{f"LinearTable<double, {constant}>": 16 for constant in ("true", "false")},
     "DirectTable<Float16>": 2,
     "DirectTable<BFloat16>": 2,
     "GateTable": 24,
@@ -54,8 +56,8 @@ class Kernel:
 
     def __init__(self, name: str, code: str) -> None:
         self.name = name
-        lines = [line.split(maxsplit=2) for line in code.splitlines() if line.startswith("#define")]
-        self.defines = tuple((key, value) for _, key, value in lines)
+        macros = takewhile(lambda line: line.startswith("#define"), code.splitlines())
+        self.defines = tuple(tuple(line.split(maxsplit=2)[1:]) for line in macros)
 
     def __call__(
         self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0, stream: Any = None
@@ -76,7 +78,7 @@ class Kernel:
         """The arguments with arrays in place of addresses."""
         if not isinstance(args[0], int):
             return args
-        count = next(argument for argument in args if isinstance(argument, np.int64))
+        count = next(argument for argument in args if isinstance(argument, np.uint32 | np.int64))
         scalar = dict(self.defines)["SCALAR"]
         dtype = next(d for d in DTYPES if device.SCALARS[d.name] == scalar)
         size = int(count) * dtype.itemsize
@@ -88,7 +90,8 @@ class Kernel:
         )
 
     def elementwise(self, grid, block, shared, x, y, count, entries, size, table) -> None:
-        assert (type(count), type(size), table.size) == (np.int64, np.int32, 1)
+        index = {"unsigned": np.uint32, "long long": np.int64}[dict(self.defines)["INDEX"]]
+        assert (type(count), type(size), table.size) == (index, np.int32, 1)
         assert all(isinstance(array, Array) for array in (x, y, entries))
         cached = self.name == "elementwise"
         assert shared == (size if cached else 0)
@@ -196,6 +199,11 @@ ATTRIBUTES = {
 }
 
 
+def occupancy(kernel: int, threads: int, shared: int) -> int:
+    """The blocks of a small multiprocessor, with 100 KB of shared memory and 512 threads."""
+    return min(512 // threads, (100 << 10) // max(1, shared))
+
+
 @pytest.fixture(autouse=True)
 def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
     stand_in = SimpleNamespace(
@@ -204,10 +212,10 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
         empty=lambda shape, dtype=float: as_array(np.empty(shape, dtype)),
         cuda=SimpleNamespace(
             is_available=lambda: True,
-            Device=lambda i: SimpleNamespace(attributes=ATTRIBUTES),
+            Device=lambda i: SimpleNamespace(attributes=ATTRIBUTES, compute_capability="75"),
             get_current_stream=lambda: CURRENT[-1],
             Stream=Stream,
-            driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=lambda *_: 2),
+            driver=SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=occupancy),
             compiler=SimpleNamespace(CompileException=OverflowError),
         ),
     )
@@ -239,10 +247,48 @@ def test_every_kind_of_table(dtype: np.dtype) -> None:
             check = partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-14)
         check(launch(table, x), want)
         name, grid, block, shared = LAUNCHES[-1]
-        assert (name, block, shared) == ("elementwise", (device.THREADS,), table.entries.nbytes)
-        assert grid == (6,)  # 3 multiprocessors with 2 blocks each
+        assert (name, shared) == ("elementwise", table.entries.nbytes)
+        if shared <= 50 << 10:
+            assert (grid, block) == ((6,), (256,))  # 3 multiprocessors with 2 blocks each
+        else:
+            assert (grid, block) == ((3,), (512,))  # one block, so a larger one
         check(launch(table, x[:5]), want[:5])
         assert LAUNCHES[-1][1] == (1,)
+
+
+@pytest.mark.parametrize(("capability", "wide"), [("100", False), ("90", True)])
+def test_launch_parameters(monkeypatch, capability: str, wide: bool) -> None:
+    """By compute capability, and 64-bit indices for large arrays, in launches of their own."""
+    monkeypatch.setattr(
+        sys.modules["cupy"].cuda, "Device",
+        lambda i: SimpleNamespace(attributes=ATTRIBUTES, compute_capability=capability),
+    )  # fmt: skip
+    expected = tuning(int(capability))
+    table = tabulate("gelu", "float16", size=50)
+    x = as_array(np.linspace(-6, 6, 5000).astype(np.float16))
+    y = as_array(np.zeros_like(x))
+    prepared = device.launch_of("elementwise", (table,), x.dtype, 0, wide)
+    prepared(x.size, x, y)
+    assert_same_bits(y, table(x))
+    grid = -(-x.size // (256 * expected.vector_bytes // 2))
+    assert LAUNCHES[-1][1:3] == ((grid,), (256,))
+    assert prepared is device.launch_of("elementwise", (table,), x.dtype, 0, wide)
+    assert prepared is not device.launch_of("elementwise", (table,), x.dtype, 0, not wide)
+
+
+def test_large_arrays_have_wide_indices(monkeypatch) -> None:
+    asked = []
+
+    def find(*key: Any) -> Any:
+        asked.append(key[-1])
+        return lambda *_, **__: None
+
+    monkeypatch.setattr(device, "_find", find)
+    for size in (WIDE - 1, WIDE):
+        x = SimpleNamespace(size=size, dtype=np.dtype(np.float16), device=SimpleNamespace(id=0))
+        device.run("elementwise", (None,), x, x)
+        device.run_at(0, 1, "elementwise", (None,), x.dtype, size, 16, 32)
+    assert asked == [False, False, True, True]
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: d.name)

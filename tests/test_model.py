@@ -14,10 +14,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from cubin import compile_kernel, compile_source, instructions
+from cubin import LOOP_BYTES, compile_kernel, compile_source, instructions, vector_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_device import vector_loop
 
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
@@ -96,7 +95,7 @@ def count(code: list[str]) -> Count:
 def assert_up_to_date(case: Case, architecture: int) -> None:
     """Within one instruction an element of what is written, which another compiler may need."""
     found, written = count(loop(case, architecture)), COUNTS[case][architecture]
-    lanes = 16 // as_dtype(case[0]).itemsize
+    lanes = LOOP_BYTES // as_dtype(case[0]).itemsize
     line = format_line(case, COUNTS[case] | {architecture: found})
     for now, then in zip(found, written, strict=True):
         assert abs(now - then) <= lanes, f"the kernel has changed; in counts.py:\n{line}"
@@ -146,7 +145,7 @@ def test_reads_are_those_of_the_machine_code(case: Case) -> None:
         if "LDS" in line
     ]
     widths = {"": 4, "U16": 2, "64": 8, "128": 16}
-    lanes = 16 // as_dtype(case[0]).itemsize
+    lanes = LOOP_BYTES // as_dtype(case[0]).itemsize
     reads = banks.reads(model.table_of(case))
     assert Counter(widths[width] for width in found) == Counter(w for _, w in reads * lanes)
 

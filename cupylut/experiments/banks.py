@@ -86,7 +86,7 @@ def _linear(table: LinearTable, x: NDArray[Any]) -> Integers:
     with np.errstate(all="ignore"):
         position = np.float64(p["scale"]) * widened(x) + np.float64(p["offset"])
         position = np.nan_to_num(np.clip(position.astype(real), 0, 1)).astype(np.float64)
-    return np.asarray(np.floor(position * np.float64(p["width"])), np.int64)
+    return np.asarray(np.floor(position * table.width), np.int64)
 
 
 @entry_numbers.register
@@ -106,13 +106,7 @@ def _polynomial(table: PolynomialTable, x: NDArray[Any]) -> Integers:
 
 @entry_numbers.register
 def _direct(table: DirectTable, x: NDArray[Any]) -> Integers:
-    patterns, p = x.view(np.uint16).astype(np.uint32), table.parameters[0]
-
-    def of(window: Any) -> Integers:
-        beyond = (patterns & np.uint32(0x7FFF)) - window["first"]  # huge below the window
-        return np.asarray(window["base"] + np.minimum(beyond, window["length"]), np.int64)
-
-    return np.where(patterns & np.uint32(0x8000), of(p["negative"]), of(p["positive"]))
+    return table.places(x)
 
 
 @entry_numbers.register

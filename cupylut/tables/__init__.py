@@ -4,6 +4,7 @@ import os
 
 from .compact import CompactTable as CompactTable
 from .direct import DirectTable as DirectTable
+from .full import FullTable as FullTable
 from .gate import GateTable as GateTable
 from .linear import LinearTable as LinearTable
 from .polynomial import PolynomialTable as PolynomialTable
@@ -11,7 +12,8 @@ from .table import Table as Table
 from .table import read
 
 KINDS: dict[str, type[Table]] = {
-    cls.kind: cls for cls in (DirectTable, CompactTable, GateTable, PolynomialTable, LinearTable)
+    cls.kind: cls
+    for cls in (DirectTable, FullTable, CompactTable, GateTable, PolynomialTable, LinearTable)
 }
 
 

@@ -5,14 +5,21 @@ once from the exact value. Most inputs need no entry, though. Close to zero f is
 within half an ulp, and far out it is x or a constant. So for either sign the table keeps a *window*
 of magnitudes, counted in bit patterns, and one more entry for the constant:
 
-    y = round(up(slope·x + intercept))            |x| < first
-    y = results[base + min(|x| − first, length)]  first ≤ |x| < identity
-    y = x                                         identity ≤ |x|, NaN included; and ±0 if f keeps it
+    y = round(up(slope·x + intercept)), with the sign of x if f keeps it      |x| ≤ near
+    y = results[place of x, or of the end of the window beyond which it is]   near < |x|
+    y = x                                                   x > identity, and where x is NaN
 
 "up" rounds the float32 value towards +∞ before it is rounded to nearest in 16 bits. That is for
 ties: x/2 falls between two subnormals for every odd pattern, and there the exact value, a little
 above x/2 for gelu-like functions, decides. With the intercept 2⁻¹⁴⁹ the float32 value is a little
 above x/2 too, and the tie is no more.
+
+The two windows lie in the table end to end, the negative one first and from its far end. So for
+the patterns of an x clamped to either of them
+
+    place = clamp(x, near, high) − clamp(x, −high′, −near′) + origin,    near′ = near + 1
+
+since one of the two stays at its near end.
 
 Windows are found by comparing the rules with the correct results of all inputs, so every function
 has a table: a function that no rule fits has windows over everything.
@@ -22,7 +29,7 @@ has a table: a function that no rule fits has windows over everything.
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,17 +50,37 @@ Patterns: TypeAlias = NDArray[np.uint16]
 
 SIGN = 0x8000
 TINY = 2.0**-149  # the smallest float32
+_LARGEST_FLOAT16 = 0x7BFF  # that `near`, compared as a float16, may be
 
 # Elements gathered at a time: the converted indices, 8 bytes each, stay in the cache.
 CHUNK = 65536
 
-_WINDOW = np.dtype([(name, np.uint32) for name in ("first", "length", "base", "identity")])
+_PAIRS = "near", "high", "minus_high", "minus_near", "origin", "near_as_float16", "identity", "sign"
 _PARAMETERS = np.dtype(
-    [
-        *((name, _WINDOW) for name in ("positive", "negative")),
-        *((name, np.float32) for name in ("slope", "intercept", "keep")),
-    ]
+    [*((name, np.uint32) for name in _PAIRS), ("slope", np.float32), ("intercept", np.float32)]
 )
+
+
+class _Tangent(NamedTuple):
+    """What f is near zero; its sign is that of x where `signed`."""
+
+    slope: float
+    intercept: float
+    signed: bool
+
+
+class _Windows(NamedTuple):
+    """What the table keeps: magnitudes in patterns, see above; f is its tangent up to `near`."""
+
+    tangent: _Tangent
+    near: int
+    high: int
+    minus_high: int
+    identity: int
+
+    @property
+    def size(self) -> int:
+        return self.high + self.minus_high - 2 * self.near
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -106,58 +133,86 @@ class DirectTable(Table):
 
     @cached_property
     def entries(self) -> Patterns:
-        """The results inside the two windows, each with the constant behind it."""
-        p = self.parameters[0]
-        windows = [
-            np.append(results[w["first"] : w["first"] + w["length"]], results[self._infinity])
-            for w, results in (
-                (p["positive"], self.results[:SIGN]),
-                (p["negative"], self.results[SIGN:]),
-            )
-        ]
-        return np.concatenate(windows)
+        """The results in the two windows, each with that of all numbers beyond it."""
+        w = self._windows
+        negative = self.results[SIGN + w.near + 1 : SIGN + w.minus_high + 1][::-1]
+        positive = self.results[w.near + 1 : w.high + 1]
+        return np.concatenate((negative, positive))
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
         """struct DirectTable of `kernels/direct.cuh`."""
+        w = self._windows
         p = np.zeros(1, _PARAMETERS)
-        p["keep"] = 0 if self.keeps_zero else -1
-        p["slope"], p["intercept"] = max(
-            self._tangents(), key=lambda rule: sum(self._tangent_reach(rule, s) for s in (0, SIGN))
-        )
-        base = 0
-        for sign, side in ((0, "positive"), (SIGN, "negative")):
-            first = self._tangent_reach((p["slope"][0], p["intercept"][0]), sign)
-            results = self.results[sign : sign + self._infinity + 1]
-            itself = _agreement(results, np.arange(sign, sign + results.size, dtype=np.uint16))
-            constant = _agreement(results, np.full_like(results, results[-1]))
-            last = max(first, min(itself, constant))
-            identity = last if itself <= constant else self._infinity + 1
-            p[side] = (first, last - first, base, identity)
-            base += last - first + 1
+        pairs = {
+            "near": w.near,
+            "high": w.high,
+            "minus_high": SIGN + w.minus_high,
+            "minus_near": SIGN + w.near + 1,
+            "origin": SIGN + w.minus_high - w.near,
+            "near_as_float16": w.near,
+            "identity": w.identity,
+            "sign": SIGN * w.tangent.signed,
+        }
+        for name, half in pairs.items():
+            p[name] = half << 16 | half
+        p["slope"], p["intercept"], _ = w.tangent
         return p
+
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """The number of the entry that the kernel reads for each x."""
+        w = self._windows
+        patterns = x.view(np.uint16).astype(np.int64)
+        magnitudes = patterns % SIGN
+        right = w.minus_high - 2 * w.near - 1 + np.clip(magnitudes, w.near, w.high)
+        left = w.minus_high - np.clip(magnitudes, w.near + 1, w.minus_high)
+        return np.where(np.isnan(widened(x)), 0, np.where(patterns < SIGN, right, left))
+
+    @cached_property
+    def _windows(self) -> _Windows:
+        """The smallest ones that any tangent leaves."""
+        return min(map(self._windows_beside, self._tangents()), key=lambda w: w.size)
+
+    def _windows_beside(self, tangent: _Tangent) -> _Windows:
+        near = min(self._reach(tangent), _LARGEST_FLOAT16)
+        last = self._infinity
+        positive, negative = self.results[: last + 1], self.results[SIGN : SIGN + last + 1]
+        high = _agreement(positive, np.full_like(positive, positive[-1]))
+        itself = _agreement(positive, np.arange(last + 1, dtype=np.uint16))
+        minus_high = _agreement(negative, np.full_like(negative, negative[-1]))
+        identity = last
+        if itself <= high:
+            high = itself
+            identity = max(near, itself - 1)
+        return _Windows(tangent, near, max(high, near + 1), max(minus_high, near + 1), identity)
 
     @property
     def _infinity(self) -> int:
         """The pattern of +inf; larger magnitudes are NaN."""
         return int(np.array(np.inf, self.dtype).view(np.uint16))
 
-    def _tangents(self) -> list[tuple[float, float]]:
-        """Slopes and intercepts that the tangent at zero may be computed with."""
+    def _tangents(self) -> list[_Tangent]:
+        """What the tangent at zero may be computed with."""
         at_zero = float(self.results[:1].view(self.dtype)[0])
+        signed = bool(self.results[0] != self.results[SIGN])
         if at_zero != 0:
-            return [(0.0, at_zero)]
+            return [_Tangent(0.0, at_zero, signed)]
         slope = float(np.float32(self.slope))
-        return [(slope, TINY), (slope, 0.0)]
+        return [_Tangent(slope, TINY, signed), _Tangent(slope, 0.0, signed)]
 
-    def _tangent_reach(self, rule: tuple[float, float], sign: int) -> int:
-        """The magnitude up to which a tangent gives the correct results."""
-        x = widened(all_inputs(self.dtype)[sign : sign + self._infinity])
-        with np.errstate(all="ignore"):
-            ruled = _rounded_up(*rule, x).astype(self.dtype).view(np.uint16)
-        wrong = ruled != self.results[sign : sign + self._infinity]
-        wrong[0] &= not self.keeps_zero
-        return int(np.argmax(wrong)) if wrong.any() else self._infinity
+    def _reach(self, tangent: _Tangent) -> int:
+        """The magnitude up to which a tangent gives the correct results, of either sign."""
+        magnitudes = []
+        for sign in (0, SIGN):
+            inputs = all_inputs(self.dtype)[sign : sign + self._infinity]
+            with np.errstate(all="ignore"):
+                up = _rounded_up(tangent.slope, tangent.intercept, widened(inputs))
+                ruled = up.astype(self.dtype).view(np.uint16)
+            if tangent.signed:
+                ruled = (ruled & ~np.uint16(SIGN)) | np.uint16(sign)
+            wrong = ruled != self.results[sign : sign + self._infinity]
+            magnitudes.append(int(np.argmax(wrong)) if wrong.any() else self._infinity)
+        return min(magnitudes) - 1
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""

@@ -166,8 +166,9 @@ class LinearTable(Table):
 
     @property
     def struct(self) -> str:
-        """LinearTable<float> or LinearTable<double>."""
-        return f"LinearTable<{'double' if self.real.itemsize == 8 else 'float'}>"
+        """LinearTable<float, false>, or double, or true where the right tail is constant."""
+        real = "double" if self.real.itemsize == 8 else "float"
+        return f"LinearTable<{real}, {str(self.right.slope == 0).lower()}>"
 
     @cached_property
     def entries(self) -> NDArray[Any]:
@@ -186,15 +187,19 @@ class LinearTable(Table):
         """struct LinearTable of `kernels/linear.cuh`."""
         real = self.real.type
         p = np.zeros(1, np.dtype([(n, real) for n in _PARAMETERS], align=True))
-        width = self.size + 0.5
-        p["width"] = width
-        p["scale"] = 1 / (self.step * width)
-        p["offset"] = (1 - self.lo / self.step) / width
+        p["width"] = self.width * _UNIT[self.real]
+        p["scale"] = 1 / (self.step * self.width)
+        p["offset"] = (1 - self.lo / self.step) / self.width
         # A constant tail is slope 0 times x: keep ±inf out of the product.
         p["low"] = self.lo - self.step if self.left.slope == 0 else -np.inf
         p["high"] = self.hi + self.step if self.right.slope == 0 else np.inf
         p["keep"] = 0 if self.keeps_zero else -1
         return p
+
+    @property
+    def width(self) -> float:
+        """The number of the line at position 1, in the middle of the right tail to be safe."""
+        return self.size + 0.5
 
     @cached_property
     def _results(self) -> NDArray[Any]:
@@ -250,6 +255,9 @@ class LinearTable(Table):
 
 _PARAMETERS = ("scale", "offset", "width", "low", "high", "keep")
 
+# What the kernel counts lines in: for float32 the unit in the last place of 2, see number() there.
+_UNIT = {np.dtype(np.float32): 2.0**-22, np.dtype(np.float64): 1.0}
+
 
 class _Evaluator:
     """The steps of the derivation above on one chunk, in NumPy.
@@ -262,9 +270,10 @@ class _Evaluator:
 
     def __init__(self, table: LinearTable, lines: NDArray[np.complex128], chunk: int) -> None:
         self.lines = lines
-        self.scale, self.offset, self.width, self.low, self.high, self.keep = (
+        self.scale, self.offset, _, self.low, self.high, self.keep = (
             float(value) for value in table.parameters[0]
         )
+        self.width = table.width
         self.index = np.empty(chunk, np.intp)
         self.position, self.x = np.empty(chunk), np.empty(chunk)
         self.rounded = np.empty(chunk, table.real)

@@ -15,6 +15,7 @@ import numpy as np
 
 from cupylut import device
 from cupylut.tables import LinearTable, Table
+from cupylut.tuning import TUNINGS, Tuning
 
 HERE = Path(__file__).parent
 KERNELS = HERE.parents[1] / "kernels"
@@ -70,10 +71,16 @@ def run(program: Path, arguments: list[object], stdin: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Program:
-    """How to build: with a sanitizer or not, from which kernels."""
+    """How to build: with a sanitizer or not, from which kernels, for which GPUs."""
 
     sanitizer: str | None = None
     kernels: Path = KERNELS
+    tuning: Tuning = TUNINGS[75]
+    wide: bool = False
+
+    def _build(self, name: str, defines: dict[str, str]) -> Path:
+        defines = defines | self.tuning.defines(self.wide)
+        return build(name, tuple(defines.items()), self.sanitizer, self.kernels)
 
     def elementwise(
         self,
@@ -87,8 +94,7 @@ class Program:
         uncached: bool = False,
     ) -> np.ndarray:
         """table(x) by kernels/elementwise.cu; y_offset None works in place."""
-        defines = tuple(device.elementwise_defines(table).items())
-        program = build("elementwise", defines, self.sanitizer, self.kernels)
+        program = self._build("elementwise", device.elementwise_defines(table))
         y_place = -1 if y_offset is None else y_offset
         arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
@@ -109,8 +115,7 @@ class Program:
         The gradient has a row for x and one for z. out_offset None works in place.
         """  # fmt: skip
         dtype = arrays[0].dtype
-        defines = device.defines((*tables, tables[0])[:2], dtype)
-        program = build("gated", tuple(defines.items()), self.sanitizer, self.kernels)
+        program = self._build("gated", device.defines((*tables, tables[0])[:2], dtype))
         lengths = [len(table.entries) for table in tables]
         place = -1 if out_offset is None else out_offset
         lengths = [*lengths, 0][:2]

@@ -128,8 +128,13 @@ inline float multiply_add_up(float a, float b, float c) {
 
 inline float subtract_product_up(float c, float a, float b) { return multiply_add_up(-a, b, c); }
 
-inline float minimum(float a, float b) { return std::fmin(a, b); }
-inline float maximum(float a, float b) { return std::fmax(a, b); }
+// As on the GPU, +0 is larger than −0.
+inline float minimum(float a, float b) {
+    return a == b ? (std::signbit(a) ? a : b) : std::fmin(a, b);
+}
+inline float maximum(float a, float b) {
+    return a == b ? (std::signbit(a) ? b : a) : std::fmax(a, b);
+}
 
 inline float positive_part(float x) { return x < 0 ? -0.0f : x; }
 
@@ -147,6 +152,8 @@ inline float bounded_magnitude(float x, float bound) {
 }
 
 inline float where_below(float x, float bound, float y) { return x < bound ? y : x; }
+
+inline unsigned exceeds(float x, float bound) { return x <= bound ? 0u : ~0u; }
 
 inline float where_exceeds(float x, float bound, float y) { return std::fabs(x) > bound ? y : x; }
 

@@ -1,0 +1,16 @@
+// One lookup among the results of all inputs: the device half of cupylut/tables/full.py.
+#pragma once
+
+#include "pairs.cuh"
+
+// Precondition: there are 65,536 results, in the order of the inputs' bit patterns.
+template <typename Scalar>
+struct FullTable : TakesPairs {
+    using Entry = unsigned short;
+
+    // Costs one 2-byte read for an input and next to nothing else. But a block fills 128 KB before
+    // it begins, as much as 16 of its threads' vectors of an array, and leaves no room for a second.
+    __device__ __forceinline__ Pair<Scalar> operator()(Pair<Scalar> x, const Entry* results) const {
+        return pair<Scalar>({results[low_half(x.bits)]}, {results[high_half(x.bits)]});
+    }
+};

@@ -1,0 +1,64 @@
+"""tables/full.py and kernels/full.cuh: the results of all inputs, in the order of their patterns.
+
+That they are correctly rounded is test_direct.py's business: the results are the same.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cubin import ARCHITECTURES, compile_kernel, instructions, per_element, resources
+from host_cuda import SANITIZERS, Program
+from test_linear import assert_same_bits
+
+import cupylut
+from cupylut import FullTable, device, tabulate
+from cupylut.accuracy import DTYPES, all_inputs
+
+every_dtype = pytest.mark.parametrize("dtype", DTYPES[:2], ids=lambda d: d.name)
+
+
+@every_dtype
+def test_every_result_is_the_direct_table_s(dtype: np.dtype, tmp_path: Path) -> None:
+    x = all_inputs(dtype)
+    direct, table = (tabulate("mish", dtype, kind=kind) for kind in ("direct", "full"))
+    assert_same_bits(table(x), direct(x))
+    assert table.report == direct.report
+    table.save(tmp_path / "table.npz")
+    again = cupylut.load(tmp_path / "table.npz")
+    assert isinstance(again, FullTable)
+    assert_same_bits(again(x), direct(x))
+    assert repr(again) == f"FullTable(mish, {dtype.name}, 131,072 bytes)"
+
+
+@every_dtype
+def test_kernel_gives_every_result(dtype: np.dtype, compiler: str) -> None:
+    table = tabulate("selu", dtype, kind="full")
+    x = all_inputs(dtype)
+    assert_same_bits(Program().elementwise(table, x, block=128), table(x))
+    assert_same_bits(Program().elementwise(table, x[1:], x_offset=1, uncached=True), table(x[1:]))
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
+    table = tabulate("silu", "bfloat16", kind="full")
+    x = all_inputs(table.dtype)[::61]
+    y = Program(sanitizer).elementwise(table, x, grid=2, block=96, x_offset=1, y_offset=3)
+    assert_same_bits(y, table(x))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@every_dtype
+def test_machine_code(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
+    """No spills, and what the kind is for: hardly an instruction but the reads."""
+    defines = tuple(device.elementwise_defines(tabulate("gelu", dtype, kind="full")).items())
+    cubin = compile_kernel("elementwise.cu", defines, architecture)
+    for usage in resources(cubin, tmp_path).values():
+        assert usage["LOCAL"] == usage["STACK"] == 0
+        assert usage["REG"] <= 64
+    assert per_element(instructions(cubin, "elementwise", tmp_path), dtype) <= 5
+
+
+def test_only_for_16_bits() -> None:
+    with pytest.raises(ValueError, match="float16 or bfloat16, not for float32"):
+        tabulate("gelu", "float32", kind="full")
