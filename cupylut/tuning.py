@@ -38,8 +38,8 @@ class Tuning:
 
 _THREADS = 256, 512, 1024
 
-# From the compute capability on, times 10; 32-byte instructions came with 10.0. Two vectors share the instructions that the loop itself
-# takes; four share them no better, and take more registers.
+# From the compute capability on, times 10; 32-byte instructions came with 10.0. Two vectors share
+# the instructions that the loop itself takes; four share them no better, and take more registers.
 TUNINGS = {
     75: Tuning(threads=_THREADS, vector_bytes=16, vectors=2),
     100: Tuning(threads=_THREADS, vector_bytes=32, vectors=1),
