@@ -12,8 +12,9 @@ struct alignas(8) Quintic {
     unsigned c5_and_rest;
 };
 
-// What the lookup needs beside the segments; passed by value.
+// What the lookup needs beside the segments; passed by value. UNIFORM: all |x| are below the split.
 // Precondition: for every |x| ≤ limit the index below is that of an entry.
+template <bool UNIFORM>
 struct GateTable {
     using Real = float;
     using Entry = Quintic;
@@ -29,7 +30,7 @@ struct GateTable {
 
     __device__ __forceinline__ float operator()(float x, const Entry* entries) const {
         const float a = bounded_magnitude(x, limit);
-        const float factor = where_below(a, split, near);
+        const float factor = UNIFORM ? near : where_below(a, split, near);
         const float rounded = multiply_add(a, multiply(factor, scale), MAGIC);
         const float minus_centre = multiply_add(rounded, minus_step, magic_step);
         const float d = multiply_add(a, factor, minus_centre);
@@ -42,6 +43,6 @@ struct GateTable {
         r = multiply_add(d, r, c.c1);
         r = multiply_add(d, r, from_word(c.c5_and_rest << 16));
         const float z = multiply_add(a, c.c0, multiply(a, r));
-        return multiply_add(z, -0x1p-80f, where_below(x, 0.0f, -0.0f));
+        return multiply_add(z, -0x1p-80f, positive_part(x));
     }
 };

@@ -111,7 +111,8 @@ BUDGETS = {
     ("float16", "linear"): 9.5,
     ("bfloat16", "linear"): 10.0,
     ("float64", "linear"): 37.0,
-    ("float32", "gate"): 25.25,
+    ("float32", "gate"): 24.25,
+    ("float32", "gate", "silu"): 21.25,  # all segments equally wide
     ("float32", "polynomial"): 43.5,
     ("float64", "polynomial"): 74.0,
     ("float16", "direct"): 12.25,

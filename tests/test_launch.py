@@ -28,7 +28,8 @@ ENTRY_BYTES = {
     **{f"LinearTable<double, {constant}>": 16 for constant in ("true", "false")},
     "DirectTable<Float16>": 2,
     "DirectTable<BFloat16>": 2,
-    "GateTable": 24,
+    "GateTable<true>": 24,
+    "GateTable<false>": 24,
     **{
         f"PolynomialTable<{real}, {degree}, {product}>": size * (degree + 2)
         for real, size in (("float", 4), ("double", 8))

@@ -143,8 +143,8 @@ class GateTable(Table):
 
     @property
     def struct(self) -> str:
-        """The C++ type of the lookup."""
-        return "GateTable"
+        """GateTable<false>, or true where all segments are equally wide in a."""
+        return f"GateTable<{str(self.layout.split >= self.layout.limit).lower()}>"
 
     @cached_property
     def entries(self) -> NDArray[Any]:

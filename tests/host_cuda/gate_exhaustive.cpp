@@ -46,8 +46,8 @@ struct Result {
     }
 };
 
-template <double gate(double)>
-Result check(const GateTable& table, const Quintic* entries, std::uint64_t from, std::uint64_t to,
+template <double gate(double), typename Table>
+Result check(const Table& table, const Quintic* entries, std::uint64_t from, std::uint64_t to,
              std::uint64_t stride) {
     Result result;
     for (std::uint64_t bits = from; bits < to; bits += stride) {
@@ -61,7 +61,8 @@ Result check(const GateTable& table, const Quintic* entries, std::uint64_t from,
     return result;
 }
 
-bool special_values_right(const GateTable& table, const Quintic* entries) {
+template <typename Table>
+bool special_values_right(const Table& table, const Quintic* entries) {
     const float infinity = bits_as<float>(INFINITE);
     const auto bits = [&](float x) { return bits_as<std::uint32_t>(table(x, entries)); };
     bool right = bits(0.0f) == 0 && bits(-0.0f) == 0x80000000 && bits(infinity) == INFINITE &&
@@ -72,18 +73,14 @@ bool special_values_right(const GateTable& table, const Quintic* entries) {
     return right;
 }
 
-}  // namespace
-
-int main(int count, char** argument) {
-    const std::string function = argument[1];
+template <double gate(double), typename Table>
+int compare(int count, char** argument) {
     std::vector<Quintic> entries(std::atoi(argument[2]));
     const std::uint64_t stride = std::atoi(argument[3]);
-    GateTable table;
+    Table table;
     receive(&table, sizeof table);
     receive(entries.data(), entries.size() * sizeof(Quintic));
 
-    const auto run = function == "gelu" ? check<gelu> : function == "silu" ? check<silu>
-                                                                           : check<gelu_tanh>;
     std::vector<Result> parts(2);
     {
         // The two threads take turns, since erfc costs more for some inputs than for others.
@@ -91,18 +88,27 @@ int main(int count, char** argument) {
         const auto take_turns = [&](std::uint64_t thread) {
             for (std::uint64_t from = thread * block; from < INFINITE; from += 2 * block) {
                 const std::uint64_t to = std::min<std::uint64_t>(from + block, INFINITE);
-                parts[thread].add(run(table, entries.data(), from, to, stride));
+                parts[thread].add(check<gate>(table, entries.data(), from, to, stride));
             }
         };
         std::jthread first(take_turns, 0), second(take_turns, 1);
     }
     for (int i = 4; i + 1 < count; i += 2) {
-        parts[0].add(run(table, entries.data(), std::strtoul(argument[i], nullptr, 10),
-                         std::strtoul(argument[i + 1], nullptr, 10), 1));
+        parts[0].add(check<gate>(table, entries.data(), std::strtoul(argument[i], nullptr, 10),
+                                 std::strtoul(argument[i + 1], nullptr, 10), 1));
     }
     Result result;
     for (const Result& part : parts) result.add(part);
     std::printf("%.6f %.9g %lld %lld %lld\n", result.worst, result.at, result.above_half,
                 result.above_one, result.tried);
     return special_values_right(table, entries.data()) ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int count, char** argument) {
+    const std::string function = argument[1];
+    if (function == "silu") return compare<silu, GateTable<true>>(count, argument);
+    if (function == "gelu") return compare<gelu, GateTable<false>>(count, argument);
+    return compare<gelu_tanh, GateTable<false>>(count, argument);
 }
