@@ -14,35 +14,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from cubin import LOOP_BYTES, compile_kernel, compile_source, instructions, vector_loop
+from cubin import LOOP_BYTES, compile_kernel, instructions, vector_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
-from cupylut.experiments import bandwidth, banks, model, performance
+from cupylut.experiments import bandwidth, banks, formula, model, performance
 from cupylut.experiments.counts import ARCHITECTURES, COUNTS, Case, Count, format_line, parse
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
-
-# A direct formula in place of a table, as PyTorch's kernels compute it: in float32, rounded once.
-FORMULA = """
-struct Formula {
-    using Entry = float;
-
-    __device__ __forceinline__ SCALAR operator()(SCALAR scalar, const Entry*) const {
-        const float x = widen(scalar);
-        SCALAR y;
-        narrow(%s, y);
-        return y;
-    }
-};
-"""
-EXPRESSIONS = {
-    "gelu": "0.5f * x * (1.0f + erff(x * 0.70710678f))",
-    "gelu_tanh": ("0.5f * x * (1.0f + tanhf(0.79788456f * fmaf(0.044715f * x, x * x, x)))"),
-    "silu": "x / (1.0f + expf(-x))",
-}
 
 PIPES = {
     "fma": ("FFMA", "FFMA2", "FMUL", "FADD", "IMAD", "HADD2", "HMUL2", "HFMA2"),
@@ -69,12 +50,10 @@ def loop(case: Case, architecture: int) -> list[str]:
     """The instructions of the vector loop of a case."""
     dtype, kind, function = case
     entry = "elementwise"
-    if kind == "formula":
-        code = device.source("elementwise.cu")
-        formula = FORMULA % EXPRESSIONS[function] + "using Entry = TABLE::Entry;"
-        code = code.replace("using Entry = TABLE::Entry;", formula)
-        code = device.define(code, {"SCALAR": device.SCALARS[dtype], "TABLE": "Formula"})
-        cubin = compile_source(code, "formula", architecture)
+    if kind in formula.NAMESPACES:
+        defines = formula.defines(formula.name(kind, function), dtype)
+        cubin = compile_kernel("formula.cu", tuple(defines.items()), architecture)
+        entry = "formula"
     elif kind == "product":
         defines = {"SCALAR": device.SCALARS[dtype], "TABLE": tabulate(function).struct}
         cubin = compile_kernel("gated.cu", tuple(defines.items()), architecture)
@@ -101,7 +80,7 @@ def assert_up_to_date(case: Case, architecture: int) -> None:
         assert abs(now - then) <= lanes, f"the kernel has changed; in counts.py:\n{line}"
 
 
-LOOKUPS = [case for case in COUNTS if case[1] != "formula"]
+LOOKUPS = [case for case in COUNTS if case[1] not in formula.NAMESPACES]
 ONE_OF_EACH = {case[:2]: case for case in LOOKUPS}.values()  # dtype and kind
 by_lookup = pytest.mark.parametrize("case", ONE_OF_EACH, ids="-".join)
 
@@ -378,6 +357,13 @@ def test_what_the_document_says() -> None:
     narrow = [case for case in formulas if case[0] != "float32"]
     assert all(fraction(gpu, case) == 1 for gpu in model.CARDS for case in wide)
     assert any(fraction("h200", case) < 1 for case in narrow)
+    fast = [case for case in COUNTS if case[1] == "fast"]
+    assert all(fraction(gpu, case) == 1 for gpu in model.CARDS for case in fast)
+    for gpu, card in model.CARDS.items():
+        for dtype, _, function in fast:
+            tables = (c for c in LOOKUPS if c[0] == dtype and c[1] != "product")
+            most = model.predict(card, (dtype, "fast", function)).instructions
+            assert all(model.predict(card, c).instructions > most for c in tables), gpu
     assert all(fraction("b200", case) < 1 for case in narrow)
     for gpu in ("h200", "b200"):
         for dtype, kind, function in COMPACT:

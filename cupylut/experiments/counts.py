@@ -8,8 +8,8 @@ it branches, in the formulas, both ways are counted.
 from typing import NamedTuple, TypeAlias
 
 Case: TypeAlias = tuple[str, str, str]
-"""A dtype, a kind of table and a function. "product" is z·f(x) with a gate table, "formula" f
-computed in float32 as PyTorch does, without a table, both in this library's loop."""
+"""A dtype, a kind of table and a function. "product" is z·f(x) with a gate table; "formula" and
+"fast" are without a table, in this library's loop: kernels/formula.cu."""
 
 ARCHITECTURES = 80, 86, 90, 100
 
@@ -47,15 +47,24 @@ float64  polynomial gelu         163/32/56/0/46   168/33/58/0/46   161/16/58/0/4
 float16  product    silu         241/136/77/0/0   242/137/77/0/0   237/132/77/0/0   254/138/85/0/0
 bfloat16 product    silu         251/131/92/0/0   248/130/90/0/0   247/127/92/0/0  266/132/104/0/0
 float32  product    silu          125/66/43/0/0    125/67/42/0/0    125/68/40/0/0    133/72/43/0/0
-float16  formula    gelu         242/143/88/8/0   244/140/93/8/0   244/140/91/8/0  258/144/103/8/0
-float16  formula    gelu_tanh   207/138/50/16/0  205/137/49/16/0  205/137/49/16/0  219/138/62/16/0
-float16  formula    silu        235/129/63/16/0  238/127/68/16/0  239/128/67/16/0  245/133/61/16/0
-bfloat16 formula    gelu         246/138/97/8/0  249/136/102/8/0   248/136/99/8/0  258/140/107/8/0
-bfloat16 formula    gelu_tanh   211/130/62/16/0  212/129/64/16/0  209/129/61/16/0  219/132/68/16/0
-bfloat16 formula    silu        239/125/71/16/0  242/122/77/16/0  243/126/73/16/0  254/133/70/16/0
-float32  formula    gelu          132/75/50/4/0    132/74/51/4/0    134/77/50/4/0    135/76/52/4/0
-float32  formula    gelu_tanh     111/70/30/8/0    112/70/31/8/0    114/70/32/8/0    115/71/33/8/0
-float32  formula    silu          124/69/32/8/0    120/66/31/8/0    120/64/33/8/0    132/71/34/8/0
+float16  formula    gelu         236/135/90/8/0   236/132/93/8/0   234/133/90/8/0  252/134/106/8/0
+float16  formula    gelu_tanh   199/130/50/16/0  199/129/51/16/0  197/129/49/16/0  212/128/65/16/0
+float16  formula    silu        233/125/65/16/0  236/123/70/16/0  236/124/69/16/0  254/126/76/16/0
+bfloat16 formula    gelu         240/131/98/8/0  240/127/102/8/0   238/131/96/8/0  252/133/107/8/0
+bfloat16 formula    gelu_tanh   203/122/62/16/0  204/121/64/16/0  201/121/61/16/0  212/120/73/16/0
+bfloat16 formula    silu        237/121/73/16/0  240/122/75/16/0  240/123/74/16/0  257/125/80/16/0
+float32  formula    gelu          128/72/49/4/0    128/70/51/4/0    128/70/51/4/0    131/71/53/4/0
+float32  formula    gelu_tanh     107/64/32/8/0    108/64/33/8/0    109/66/32/8/0    115/64/39/8/0
+float32  formula    silu          124/66/35/8/0    120/63/34/8/0    120/64/33/8/0    139/72/40/8/0
+float16  fast       gelu           78/52/15/8/0     78/52/15/8/0     76/49/16/8/0     93/52/29/8/0
+float16  fast       gelu_tanh      78/52/15/8/0     78/52/15/8/0     76/49/16/8/0     93/52/29/8/0
+float16  fast       silu          71/38/14/16/0    71/39/13/16/0    71/35/17/16/0    84/38/26/16/0
+bfloat16 fast       gelu           83/48/24/8/0     82/50/21/8/0     81/46/24/8/0     93/51/30/8/0
+bfloat16 fast       gelu_tanh      83/48/24/8/0     82/50/21/8/0     81/46/24/8/0     93/51/30/8/0
+bfloat16 fast       silu          77/36/22/16/0    75/36/20/16/0    77/36/22/16/0    84/38/26/16/0
+float32  fast       gelu           44/25/12/4/0     44/27/10/4/0     44/25/12/4/0     48/28/13/4/0
+float32  fast       gelu_tanh      44/25/12/4/0     44/27/10/4/0     44/25/12/4/0     48/28/13/4/0
+float32  fast       silu           39/18/10/8/0      39/19/9/8/0     39/18/10/8/0     43/21/11/8/0
 """
 
 

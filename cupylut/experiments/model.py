@@ -25,7 +25,7 @@ from typing import TypeAlias
 from ..accuracy import as_dtype
 from ..tables import Table
 from ..tabulate import tabulate
-from . import banks
+from . import banks, formula
 from .counts import COUNTS, Case
 
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
@@ -106,7 +106,7 @@ class Prediction:
 def table_of(case: Case) -> Table | None:
     """The table that a case looks up in; None for a formula."""
     dtype, kind, function = case
-    if kind == "formula":
+    if kind in formula.NAMESPACES:
         return None
     return tabulate(function) if kind == "product" else tabulate(function, dtype, kind=kind)
 

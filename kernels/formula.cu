@@ -1,0 +1,175 @@
+// y = f(x), and y = z · f(x), by a formula in float32 and no table: what tables are measured against.
+//
+// Compiled once per storage type and formula:
+//   SCALAR   float, Float16 or BFloat16: what the arrays hold
+//   FORMULA  one of the functions below, such as accurate::gelu: float(float)
+//
+// The pass over the arrays is that of the tables. So the time between a formula and a table is that
+// of the function, and `identity`, which computes nothing, has the time of the pass itself.
+//
+// Preconditions: arrays are aligned to SCALAR; y is the same memory as an input or does not overlap.
+//
+// CuPy lets float operators flush subnormals (floating.cuh); here they may, and multiply-adds that a
+// compiler would contract are spelled out, as contraction is off.
+#include "floating.cuh"
+#include "stream.cuh"
+
+#ifdef __CUDACC__
+// The approximations of the special-function unit, with the errors of the PTX manual (tanh: relative,
+// 2⁻¹¹; 2^x and log2 x: 2 ulp and 2⁻²²; 1/x: 1 ulp).
+__device__ __forceinline__ float rough_tanh(float x) {
+    float r;
+    asm("tanh.approx.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+__device__ __forceinline__ float rough_exp2(float x) {
+    float r;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+__device__ __forceinline__ float rough_log2(float x) {
+    float r;
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+
+__device__ __forceinline__ float rough_reciprocal(float x) {
+    float r;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+    return r;
+}
+#endif
+
+__device__ __forceinline__ float identity(float x) { return x; }
+
+// As PyTorch computes them. Wrong by at most 2⁻²¹ · max(|x|, 1), which in the negative tail is all
+// of the result; gelu, gelu_tanh, silu and mish of −∞ are NaN.
+namespace accurate {
+
+__device__ __forceinline__ float gelu(float x) {
+    const float half = 0.5f * x;
+    return fmaf(half, erff(x * 0.70710678f), half);
+}
+
+__device__ __forceinline__ float gelu_tanh(float x) {
+    const float half = 0.5f * x;
+    const float cube = x * x * x;
+    return fmaf(half, tanhf(0.79788456f * fmaf(0.044715f, cube, x)), half);
+}
+
+__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
+
+__device__ __forceinline__ float mish(float x) { return x * tanhf(log1pf(expf(x))); }
+
+__device__ __forceinline__ float softplus(float x) {
+    return x > 20.0f ? x : log1pf(expf(x));
+}
+
+}  // namespace accurate
+
+// In as few instructions as there are. gelu and gelu_tanh are wrong by at most 2⁻¹⁰ · max(|x|, 1);
+// gelu is gelu_tanh, as tanh's error is as large as the difference. The others are wrong by at most
+// 2⁻¹⁹ · max(|x|, 1). All but softplus give NaN for −∞.
+namespace fast {
+
+constexpr float LOG2_E = 1.44269504f, LN_2 = 0.693147181f;
+
+__device__ __forceinline__ float gelu_tanh(float x) {
+    const float half = 0.5f * x;
+    return fmaf(half, rough_tanh(x * fmaf(0.035677408f, x * x, 0.79788456f)), half);
+}
+
+__device__ __forceinline__ float gelu(float x) { return gelu_tanh(x); }
+
+__device__ __forceinline__ float silu(float x) {
+    return x * rough_reciprocal(1.0f + rough_exp2(-LOG2_E * x));
+}
+
+// tanh(log(1 + e)) = (e² + 2e) / (e² + 2e + 2), which is 1 from e²⁰ on; beyond, e² would overflow.
+__device__ __forceinline__ float mish(float x) {
+    const float e = rough_exp2(LOG2_E * fminf(x, 20.0f));
+    const float n = fmaf(e, e, e + e);
+    return x * (n * rough_reciprocal(n + 2.0f));
+}
+
+__device__ __forceinline__ float softplus(float x) {
+    const float e = rough_exp2(-LOG2_E * fabsf(x));
+    return fmaf(LN_2, rough_log2(1.0f + e), fmaxf(x, 0.0f));
+}
+
+}  // namespace fast
+
+struct NoTable {};
+
+struct Formula {
+    using Input = Words;
+    using Lanes = Vector<SCALAR>;
+
+    const SCALAR* x;
+    SCALAR* y;
+    Split parts;
+
+    __device__ __forceinline__ SCALAR operator()(SCALAR x) const {
+        SCALAR y;
+        narrow(FORMULA(widen(x)), y);
+        return y;
+    }
+
+    __device__ __forceinline__ Input load(long long i) const { return words(x, parts)[i]; }
+
+    __device__ __forceinline__ void store(long long i, Input words, NoTable) const {
+        const Lanes in = lanes<SCALAR>(words);
+        Lanes out;
+#pragma unroll
+        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(in.lane[k]);
+        vectors(y, parts)[i] = out;
+    }
+
+    __device__ __forceinline__ void single(long long i, NoTable) const { y[i] = (*this)(x[i]); }
+};
+
+struct FormulaProduct {
+    using Lanes = Vector<SCALAR>;
+    struct Input {
+        Words x, z;
+    };
+
+    const SCALAR *x, *z;
+    SCALAR* y;
+    Split parts;
+
+    __device__ __forceinline__ SCALAR operator()(SCALAR x, SCALAR z) const {
+        SCALAR y;
+        narrow(multiply(FORMULA(widen(x)), widen(z)), y);
+        return y;
+    }
+
+    __device__ __forceinline__ Input load(long long i) const {
+        return {words(x, parts)[i], words(z, parts)[i]};
+    }
+
+    __device__ __forceinline__ void store(long long i, const Input& in, NoTable) const {
+        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
+        Lanes out;
+#pragma unroll
+        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(xs.lane[k], zs.lane[k]);
+        vectors(y, parts)[i] = out;
+    }
+
+    __device__ __forceinline__ void single(long long i, NoTable) const {
+        y[i] = (*this)(x[i], z[i]);
+    }
+};
+
+extern "C" __global__ void formula(const SCALAR* x, SCALAR* y, long long count) {
+    const Split parts = split(count, x, y);
+    stream(count, parts, Formula{x, y, parts}, [] { return NoTable{}; });
+}
+
+extern "C" __global__ void formula_product(
+    const SCALAR* x, const SCALAR* z, SCALAR* y, long long count) {
+    const Split parts = split(count, x, z, y);
+    stream(count, parts, FormulaProduct{x, z, y, parts}, [] { return NoTable{}; });
+}
