@@ -17,7 +17,7 @@ from cubin import ARCHITECTURES, compile_kernel, resources
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
-from cupylut import FUNCTIONS, device
+from cupylut import FUNCTIONS, device, tabulate
 from cupylut.accuracy import ulp
 from cupylut.tables.fit_gate import LAYOUTS, Samples, fit, polish
 from cupylut.tables.gate import GateTable
@@ -238,6 +238,9 @@ def test_state_round_trip() -> None:
 
 
 def test_only_what_was_fitted() -> None:
+    for dtype in ("float16", "bfloat16", "float64"):
+        with pytest.raises(ValueError, match=f"no gate table was fitted for gelu in {dtype}"):
+            tabulate("gelu", dtype, kind="gate")
     with pytest.raises(ValueError, match="no gate table"):
         GateTable.build(FUNCTIONS["mish"], FLOAT32)
     with pytest.raises(ValueError, match="no gate table"):

@@ -114,7 +114,7 @@ class GateTable(Table):
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
         declared = FUNCTIONS.get(function.name) is function
-        return declared and _data_file(function, dtype).is_file()
+        return declared and dtype == np.float32 and _data_file(function, dtype).is_file()
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
