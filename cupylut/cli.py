@@ -11,10 +11,10 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
-from .device import require_cupy
 from .experiments import (
     accuracy,
     bandwidth,
+    counters,
     demo,
     model,
     performance,
@@ -87,13 +87,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command.set_defaults(run=_report)
 
-    command = commands.add_parser("bench", help="time linear tables against SciPy on NumPy arrays")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    command = commands.add_parser("bench", help="time the tables against everybody else")
+    command.add_argument(
+        "what",
+        nargs="?",
+        choices=[*_BENCHES],
+        default="numpy",
+        help="numpy: linear tables against SciPy; bandwidth: every kind, and its rivals, against a "
+        "copy of the same bytes; counters: what the hardware counts in the kernels, by ncu "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--device", choices=[*bandwidth.SETTINGS], default="cuda", help="of bandwidth"
+    )
+    command.add_argument("--seconds", type=float, help="of bandwidth, after which it ends")
+    command.add_argument(
+        "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
+    )
+    command.add_argument(
+        "--plot", type=_new_png, metavar="FILE.png", help="draw those of bandwidth"
+    )
     command.set_defaults(run=_bench)
-
-    command = commands.add_parser("bandwidth", help="time tables against a copy on a CUDA device")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
-    command.set_defaults(run=_bandwidth)
 
     command = commands.add_parser("accuracy", help="measure every table: docs/accuracy.md")
     command.add_argument("--output", type=Path, metavar="FILE", help="write it to a file")
@@ -169,20 +183,42 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    try:
+        return _BENCHES[arguments.what](arguments)
+    except RuntimeError as error:  # no such device
+        _say(str(error))
+        return 2
+
+
+def _bench_numpy(arguments: argparse.Namespace) -> int:
     results = [speed.measure(*case) for case in _progress(speed.CASES)]
     print(speed.report(results))
     return _write(arguments.json, speed.as_json(results)) if arguments.json else 0
 
 
-def _bandwidth(arguments: argparse.Namespace) -> int:
-    try:
-        require_cupy()
-    except RuntimeError as error:
-        _say(str(error))
+def _bench_bandwidth(arguments: argparse.Namespace) -> int:
+    if arguments.plot and not find_spec("matplotlib"):
+        _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
         return 2
-    cells = [bandwidth.measure(*case) for case in _progress(bandwidth.cases())]
-    print("\n".join(bandwidth.report(cells)))
-    return _write(arguments.json, bandwidth.as_json(cells)) if arguments.json else 0
+    record = bandwidth.run(bandwidth.with_limit(arguments.device, arguments.seconds), _progress)
+    print("\n".join(bandwidth.report(record)))
+    if arguments.json and _write(arguments.json, json.dumps(record, indent=1) + "\n"):
+        return 2
+    if arguments.plot:
+        pictures.fractions(arguments.plot, record)
+        print(f"Picture: {arguments.plot.resolve()}")
+    return 0 if record["cells"] else 1
+
+
+def _bench_counters(arguments: argparse.Namespace) -> int:
+    record = counters.measure()
+    print("\n".join(counters.report(record)))
+    if arguments.json:
+        return _write(arguments.json, json.dumps(record, indent=1) + "\n")
+    return 0
+
+
+_BENCHES = {"numpy": _bench_numpy, "bandwidth": _bench_bandwidth, "counters": _bench_counters}
 
 
 def _accuracy(arguments: argparse.Namespace) -> int:

@@ -1,11 +1,10 @@
-"""experiments/: docs/accuracy.md is what the command writes, and the GPU benchmark's arithmetic."""
+"""experiments/accuracy.py: docs/accuracy.md is what the command writes."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from cupylut.experiments import accuracy, bandwidth
+from cupylut.experiments import accuracy
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "accuracy.md"
 
@@ -27,20 +26,3 @@ def test_16_bit_contract() -> None:
             direct = accuracy.measure(function, dtype)[0]
             assert (direct.table, direct.misrounded) == ("direct", 0)
             assert direct.max_ulp <= 0.5
-
-
-def test_bandwidth_report() -> None:
-    cell = bandwidth.Cell("gelu", "float16", 1024, {"copy": 2.0, "direct": 2.5, "PyTorch": 4.0})
-    assert cell.copy_fraction == {"direct": 0.8, "PyTorch": 0.5}
-    (line,) = bandwidth.report([cell])
-    assert line.endswith("fastest: direct")
-    assert len(bandwidth.cases()) == len(set(bandwidth.cases()))
-
-
-@pytest.mark.gpu
-def test_bandwidth_on_a_device() -> None:
-    cell = bandwidth.measure("gelu", "bfloat16", 1 << 16, repeats=3)
-    assert {"copy", "direct", "linear"} <= set(cell.microseconds)
-    assert min(cell.microseconds.values()) > 0
-    record = json.loads(bandwidth.as_json([cell]))
-    assert record["cells"][0]["elements"] == 1 << 16

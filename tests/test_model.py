@@ -7,7 +7,6 @@ tables' results; the model's arithmetic is redone by hand.
 import json
 import re
 from collections import Counter
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,10 +16,11 @@ import pytest
 from cubin import LOOP_BYTES, compile_kernel, instructions, vector_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up import made_cell, made_record
 
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
-from cupylut.experiments import bandwidth, banks, formula, model, performance
+from cupylut.experiments import banks, formula, model, performance
 from cupylut.experiments.counts import ARCHITECTURES, COUNTS, Case, Count, format_line, parse
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
@@ -299,20 +299,21 @@ def test_the_papers_gain_is_the_fusion() -> None:
 
 
 def test_measurements_stand_beside(tmp_path: Path) -> None:
+    """Of the largest array, on the same card."""
     case, card = ("bfloat16", "direct", "gelu"), model.CARDS["h100"]
-    cells = [
-        bandwidth.Cell("gelu", "bfloat16", n, {"copy": 2.0, "direct": time})
-        for n, time in ((1 << 28, 2.5), (1 << 10, 4.0))
+    measured = [
+        made_cell("gelu", "bfloat16", 1 << 28, copy=2.0, direct=2.5),
+        made_cell("gelu", "bfloat16", 1 << 10, copy=2.0, direct=4.0),
+        made_cell("swiglu", "float32", 1 << 28, copy=2.0, gate=3.2),
     ]
-    record = {"device": "NVIDIA H100 80GB HBM3"}
-    record["cells"] = [asdict(c) | {"copy_fraction": c.copy_fraction} for c in cells]
-    (tmp_path / "h100.json").write_text(json.dumps(record))
+    (tmp_path / "h100.json").write_text(json.dumps(made_record(measured)))
     (tmp_path / "another.json").write_text(json.dumps([1]))
     assert model.measured(card, case, tmp_path) == 0.8
+    assert model.measured(card, ("float32", "product", "silu"), tmp_path) == 0.625
     assert model.measured(model.CARDS["h200"], case, tmp_path) is None
     assert model.measured(card, ("float16", "direct", "gelu"), tmp_path) is None
     lines = "\n".join(model.report(card, tmp_path))
-    assert lines.count("not measured") == len(COUNTS) - 1
+    assert lines.count("not measured") == len(COUNTS) - 2
     assert lines.count("0.80\n") == 1
 
 

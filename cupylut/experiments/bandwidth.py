@@ -1,114 +1,252 @@
-"""How near to the memory limit of a GPU the tables come, and what PyTorch reaches there.
+"""How near to the memory limit of a device the tables come, and what everybody else reaches there.
 
 The floor of any elementwise function is a copy of the same bytes: each input read once, each output
-written once. So every time is given beside that of a device-to-device copy of as many bytes. Times
-are medians of CUDA events around single calls, after warm-up; outputs are written in place of one
-another, so that no allocator is timed. From a few hundred MB on no cache helps.
+written once. So every time is given beside that of a copy, and our own loop that computes nothing
+stands beside both: what it loses is the loop's, what a table loses to it is the table's.
+
+On a CUDA device a time is that between two events around one call. Before each call the device
+reads an array that is several times as large as its caches. So they hold nothing of the inputs,
+whatever the size: every input comes from memory, as it does where a layer's arrays are many. And
+the device is busy while the call is prepared, so that its launch is not in the time: what a call
+costs the host is measured apart (`hosttime`). An output that fits into the second-level cache (some
+50 MB on a Hopper GPU) may still be there when the clock stops, for all contestants alike: below
+64 MB fractions say less, and may be above 1.
+
+On the CPU it is the wall clock, on one thread: the same path, measured without a GPU.
 """
 
-import importlib
-import json
-import platform
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib.metadata import version
-from typing import Any
-
-import numpy as np
+from itertools import groupby
+from typing import Any, TypeAlias
 
 from ..accuracy import as_dtype
-from ..functions import FUNCTIONS
-from ..tabulate import most_accurate_kind, tabulate
-from .speed import installed, torch_function
+from ..device import require_cupy
+from . import cells, contestants, environment, hosttime, targets
+from .cells import FORMAT, Cell
+from .formula import DTYPES
+from .speed import installed
+from .summary import microseconds
+from .timing import FLOOR, Limit, Run, measure
 
-NAMES = ("gelu", "gelu_tanh", "silu", "mish")
-SIZES = (1 << 12, 1 << 16, 1 << 20, 1 << 24, 1 << 28)
-DTYPES = ("float16", "bfloat16", "float32")
-REPEATS = 50
+Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
+
+# Read before each call on a GPU: several times its caches, and long enough to prepare a call.
+FLUSHED_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One function, dtype and size: median µs a call of everything that was timed."""
+class Settings:
+    """What is measured, and how long it may take.
 
-    function: str
-    dtype: str
-    elements: int
-    microseconds: dict[str, float]
+    sizes: in elements, those first that must not be left out. runs: at most so many of each
+    contestant. seconds: for a cell, after which there are no more runs than five. limit: in seconds
+    for all, after which cells are left out.
+    """
 
-    @property
-    def copy_fraction(self) -> dict[str, float]:
-        """The time of the copy divided by that of each: 1 is the memory limit."""
-        copy = self.microseconds["copy"]
-        return {who: copy / time for who, time in self.microseconds.items() if who != "copy"}
-
-
-def cases() -> Sequence[tuple[str, str, int]]:
-    """Every (function, dtype, elements) that is timed."""
-    return [(f, d, n) for d in DTYPES for n in SIZES for f in NAMES]
+    device: str
+    dtypes: Sequence[str]
+    sizes: Sequence[int]
+    runs: int
+    seconds: float
+    limit: float
 
 
-def measure(function: str, dtype: str, elements: int, repeats: int = REPEATS) -> Cell:
-    """Time one case on the current CUDA device."""
-    cupy = importlib.import_module("cupy")
-    benchmark = importlib.import_module("cupyx.profiler").benchmark
-    x = cupy.random.default_rng(0).standard_normal(elements, cupy.float32).astype(as_dtype(dtype))
-    y = cupy.empty_like(x)
-    contestants: dict[str, Callable[[], Any]] = {"copy": partial(cupy.copyto, y, x)}
-    for kind in dict.fromkeys((most_accurate_kind(FUNCTIONS[function], x.dtype), "linear")):
-        contestants[kind] = partial(tabulate(function, dtype, kind=kind), x, out=y)
-    torch = installed("torch")
-    if torch is not None and torch.cuda.is_available():
-        tensor = torch.randn(elements, device="cuda").to(getattr(torch, dtype))
-        contestants["PyTorch"] = _without_grad(torch, torch_function(torch, function), tensor)
-    times = {
-        who: float(np.median(benchmark(run, n_repeat=repeats, n_warmup=5).gpu_times)) * 1e6
-        for who, run in contestants.items()
+CPU = Settings(
+    device="cpu",
+    dtypes=("float32", "bfloat16"),
+    sizes=(1 << 20, 1 << 10),
+    runs=15,
+    seconds=0.3,
+    limit=60,
+)
+CUDA = Settings(
+    device="cuda",
+    dtypes=DTYPES,
+    sizes=tuple(1 << n for n in (28, 26, 24, 30, 20, 22, 16, 18, 12, 14, 10)),
+    runs=30,
+    seconds=0.5,
+    limit=420,
+)
+SETTINGS = {settings.device: settings for settings in (CPU, CUDA)}
+
+
+def cases(settings: Settings) -> list[tuple[str, str, int]]:
+    """Every (function, dtype, elements) that is timed, in order of worth."""
+    paper = [("gelu_tanh", dtype, targets.PAPER_ELEMENTS) for dtype in settings.dtypes]
+    found = [
+        (f, dtype, n)
+        for n in settings.sizes
+        for f in contestants.FUNCTIONS
+        for dtype in settings.dtypes
+    ]
+    first = len(contestants.FUNCTIONS) * len(settings.dtypes)
+    return [*found[:first], *paper, *found[first:]]
+
+
+def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
+    """Measure everything; a dictionary that JSON can hold.
+
+    Raises RuntimeError where there is no such device, saying what to do.
+    """
+    if settings.device == "cuda":
+        require_cupy()
+    left_out: list[str] = []
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "environment": environment.describe(settings.device),
+        "settings": asdict(settings),
+        "left_out": left_out,
     }
-    return Cell(function, dtype, elements, times)
+    limit = Limit(settings.limit, left_out)
+    record["host"] = [asdict(row) for row in hosttime.measure(settings.device, left_out)]
+    found = []
+    for function, dtype, elements in limit.within(progress(cases(settings)), "cell"):
+        cell = measure_cell(function, dtype, elements, settings, left_out)
+        if cell is not None:
+            found.append(cell)
+    record["cells"] = [cell.as_record() for cell in found]
+    record["targets"] = judged(record)
+    return record
 
 
-def _without_grad(torch: Any, function: Callable[[Any], Any], x: Any) -> Callable[[], Any]:
-    def run() -> Any:
-        with torch.no_grad():
-            return function(x)
+def judged(record: dict[str, Any], figure2: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
+    """The targets by a record, and by the rows of `reproduce figure2` on the same device."""
+    found = cells.of(record)
+    if record["environment"]["device"] != "cuda":
+        return []
+    return [asdict(each) for each in targets.judge(found, record["environment"]["name"], figure2)]
 
-    return run
 
-
-def report(cells: Iterable[Cell]) -> Iterator[str]:
-    """A line a cell: µs, fraction of the copy's speed, and who is fastest."""
-    for cell in cells:
-        fractions = cell.copy_fraction
-        columns = (
-            f"{who} {cell.microseconds[who]:.1f} us ({f:.2f})" for who, f in fractions.items()
+def measure_cell(
+    function: str, dtype: str, elements: int, settings: Settings, left_out: list[str]
+) -> Cell | None:
+    """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
+    device, what = settings.device, f"{function}, {dtype}, {elements:,}"
+    needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize
+    if needed > free_bytes(device):
+        left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")
+        return None
+    torch = installed("torch")
+    with nullcontext() if torch is None else torch.inference_mode():
+        runs = contestants.contestants(
+            function, dtype, elements, device, lambda reason: left_out.append(f"{what}, {reason}")
         )
-        best = max(fractions, key=lambda who: fractions[who])
+        default = contestants.default_kind(function, dtype)
+        if not {FLOOR, default} <= runs.keys():
+            return None
+        times = measure(runs, device, settings.runs, settings.seconds, flush(device))
+    runs.clear()
+    release(device)
+    return Cell(function, dtype, elements, default, times)
+
+
+def flush(device: str) -> Run | None:
+    """What to run before each call on a GPU: see the module."""
+    if device == "cpu":
+        return None
+    cupy = require_cupy()
+    return partial(cupy.ones(FLUSHED_BYTES // 4, cupy.float32).sum, out=cupy.empty((), "f"))
+
+
+def free_bytes(device: str) -> float:
+    """Of the device's memory; there is always enough on the CPU for what is measured there."""
+    if device == "cpu":
+        return float("inf")
+    free, _ = require_cupy().cuda.runtime.memGetInfo()
+    return float(free)
+
+
+def release(device: str) -> None:
+    """Give the pools' memory back, so that CuPy and PyTorch do not keep it from one another."""
+    if device == "cuda":
+        require_cupy().get_default_memory_pool().free_all_blocks()
+        torch = installed("torch")
+        if torch is not None:
+            torch.cuda.empty_cache()
+
+
+# ---- in words -----------------------------------------------------------------------------------
+
+
+def report(record: dict[str, Any]) -> Iterator[str]:
+    """The lines that the command prints."""
+    where = record["environment"]
+    yield f"{where['name']}, {where['date']}, commit {where['commit'] or 'unknown'}"
+    yield (
+        "Times of a copy of the same bytes in µs, and the fraction of its speed that each reaches;"
+        " * the default"
+    )
+    measured = sorted(cells.of(record), key=lambda c: (c.function, c.dtype, c.elements))
+    for (function, dtype), group in groupby(measured, lambda c: (c.function, c.dtype)):
+        yield ""
+        yield from table(f"{function} {dtype}", list(group))
+    yield ""
+    yield verdicts(measured)
+    yield ""
+    yield from hosttime.report(record["host"])
+    if record["targets"]:
+        yield ""
+        yield "Targets:"
+    for target in record["targets"]:
+        yield from target_lines(target)
+    yield from (f"Left out: {what}" for what in record["left_out"])
+
+
+def columns(measured: Sequence[Cell]) -> list[str]:
+    """Everything that was timed in any of the cells but the copy."""
+    return list(dict.fromkeys(w for cell in measured for w in cell.times if w != FLOOR))
+
+
+def table(title: str, measured: Sequence[Cell]) -> Iterator[str]:
+    """Cells of one function and dtype, a row a size."""
+    who = columns(measured)
+    width = max(13, *map(len, who))
+    yield f"{title:<20}{'copy':>9}" + "".join(f"{w:>{width + 2}}" for w in who) + "  verdict"
+    for cell in measured:
+        fractions = (
+            f"{cell.copy_fraction[w]:.2f}{'*' if w == cell.default else ' '}"
+            if w in cell.times
+            else "- "
+            for w in who
+        )
         yield (
-            f"{cell.function:<10}{cell.dtype:<9}{cell.elements:>11,}  "
-            f"copy {cell.microseconds['copy']:.1f} us  {'  '.join(columns)}  fastest: {best}"
+            f"{cell.elements:>20,}{microseconds(cell.times[FLOOR].median):>9}"
+            + "".join(f"{f:>{width + 2}}" for f in fractions)
+            + f"  {in_words(cell)}"
         )
 
 
-def as_json(cells: Iterable[Cell]) -> str:
-    """The cells with the device and the versions that they were measured with."""
-    cupy = importlib.import_module("cupy")
-    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
-    torch = installed("torch")
-    record = {
-        "benchmark": "elementwise functions against a device-to-device copy of the same bytes",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": properties["name"].decode(),
-        "driver": cupy.cuda.runtime.driverGetVersion(),
-        "runtime": cupy.cuda.runtime.runtimeGetVersion(),
-        "versions": {
-            "python": platform.python_version(),
-            "cupylut": version("cupylut"),
-            "cupy": cupy.__version__,
-            "torch": None if torch is None else torch.__version__,
-        },
-        "cells": [asdict(cell) | {"copy_fraction": cell.copy_fraction} for cell in cells],
-    }
-    return json.dumps(record, indent=2) + "\n"
+def in_words(cell: Cell) -> str:
+    """The verdict, and a kind of our own that would have been faster."""
+    verdict = "no rival" if cell.verdict is None else str(cell.verdict)
+    return verdict if cell.better_kind is None else f"{verdict}; {cell.better_kind} is faster"
+
+
+def verdicts(measured: Sequence[Cell]) -> str:
+    """How often we won, were equal and lost, and to whom."""
+    found = [cell.verdict for cell in measured if cell.verdict is not None]
+    lost = [verdict.rival for verdict in found if verdict.outcome == "lost"]
+    text = ", ".join(
+        f"{sum(v.outcome == outcome for v in found)} {outcome}"
+        for outcome in ("won", "equal", "lost")
+    )
+    to = ", ".join(f"{who} in {lost.count(who)}" for who in dict.fromkeys(lost))
+    return f"Of {len(found)} cells: {text}" + (f" (to {to})." if to else ".")
+
+
+def target_lines(target: dict[str, Any]) -> Iterator[str]:
+    """A target, its smallest figure, and what missed it."""
+    smallest = "" if target["smallest"] is None else f": {target['smallest']:.2f}"
+    where = f" ({target['where']})" if target["where"] else ""
+    yield f"  {target['claim']}, at least {target['least']:g}: {target['state']}{smallest}{where}"
+    for at, figure, why in target["misses"]:
+        yield f"    {at}: {figure:.2f}; {why}"
+
+
+def with_limit(device: str, seconds: float | None) -> Settings:
+    """The settings for a device, with another time limit."""
+    settings = SETTINGS[device]
+    return settings if seconds is None else replace(settings, limit=seconds)

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..device import require_cupy
 from .speed import installed, processor
 
 PACKAGES = ("cupylut", "numpy", "scipy", "ml_dtypes", "torch", "transformers", "cupy")
@@ -21,12 +22,9 @@ def describe(device: str) -> dict[str, Any]:
     load = max(os.getloadavg()) if hasattr(os, "getloadavg") else None
     cpus = os.cpu_count() or 1
     torch = installed("torch")
-    name = processor()
-    if device == "cuda":
-        name = torch.cuda.get_device_name()
     return {
         "device": device,
-        "name": name,
+        **({"name": processor()} if device == "cpu" else _gpu()),
         "processor": processor(),
         "cpus": cpus,
         "load": None if load is None else round(load, 2),
@@ -35,6 +33,17 @@ def describe(device: str) -> dict[str, Any]:
         "versions": {"python": platform.python_version()} | _versions(torch),
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _gpu() -> dict[str, Any]:
+    """The current CUDA device, and the version of CUDA that its driver supports."""
+    cupy = require_cupy()
+    properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+    return {
+        "name": properties["name"].decode(),
+        "memory": properties["totalGlobalMem"],
+        "driver": cupy.cuda.runtime.driverGetVersion(),
     }
 
 

@@ -25,16 +25,14 @@ from typing import TypeAlias
 from ..accuracy import as_dtype
 from ..tables import Table
 from ..tabulate import tabulate
-from . import banks, formula
+from . import banks, cells, formula
+from .cells import RESULTS
 from .counts import COUNTS, Case
 
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
 ALU_LANES, SPECIAL_LANES = 64, 16  # of an SM
 UNITS = "FMA", "ALU", "SFU", "FP64"
 PASS_BYTES = banks.BANKS * banks.WORD_BYTES
-
-RESULTS = Path("docs/results")
-"""Where measurements lie, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +89,19 @@ class Prediction:
         return self.seconds["memory"] / self.seconds[self.bound]
 
     @property
+    def busiest(self) -> str:
+        """The busiest resource but memory."""
+        return max((r for r in self.seconds if r != "memory"), key=lambda r: self.seconds[r])
+
+    @property
     def reads_in_words(self) -> str:
         """The reads of the table for an element: how many, and of how many bytes."""
         return f"{self.reads} × {self.read_bytes} B" if self.reads else "none"
 
     @property
     def load(self) -> float:
-        """The busiest resource but memory: its time divided by that of a copy."""
-        others = (time for resource, time in self.seconds.items() if resource != "memory")
-        return max(others) / self.seconds["memory"]
+        """The time of the busiest resource but memory divided by that of a copy."""
+        return self.seconds[self.busiest] / self.seconds["memory"]
 
 
 @cache
@@ -148,21 +150,17 @@ def predict(card: Card, case: Case) -> Prediction:
 
 
 def measured(card: Card, case: Case, folder: Path = RESULTS) -> float | None:
-    """The fraction of copy bandwidth of the largest array in the results of `bandwidth`, if any."""
+    """The fraction of copy bandwidth of the largest array in the results of `bench`, if any."""
     dtype, kind, function = case
-    found = [(0, 0.0)]
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(record, dict) or card.device not in str(record.get("device")):
-            continue
-        found += [
-            (cell["elements"], cell["copy_fraction"][kind])
-            for cell in record.get("cells", ())
-            if (cell["function"], cell["dtype"]) == (function, dtype)
-            and kind in cell["copy_fraction"]
-        ]
-    elements, fraction = max(found)
-    return fraction if elements else None
+    found = [
+        (cell.elements, cell.copy_fraction[who])
+        for record in cells.records(folder).values()
+        if card.device in record["environment"]["name"]
+        for cell in cells.of(record)
+        for name, who in [(cells.GATED, cell.default) if kind == "product" else (function, kind)]
+        if (cell.function, cell.dtype) == (name, dtype) and who in cell.copy_fraction
+    ]
+    return max(found)[1] if found else None
 
 
 def report(card: Card, folder: Path = RESULTS) -> Iterator[str]:

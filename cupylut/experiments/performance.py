@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from . import banks, formula, model
+from .cells import RESULTS
 from .counts import COUNTS, Case
 
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
@@ -27,7 +28,7 @@ Written by `python -m cupylut model --markdown docs/performance.md`; not by hand
 instructions in the compiled kernels, from simulated passes through shared memory and from what is
 published about the card. `python -m cupylut bandwidth` measures; [gpu.md](gpu.md) says how.
 `python -m cupylut model --gpu h100` prints a card's predictions in full, with the measurement
-beside each where there is one in `{model.RESULTS}/`. What NumPy takes, `make bench` tells.
+beside each where there is one in `{RESULTS}/`. What NumPy takes, `make bench` tells.
 """
 
 ADVICE = """\
@@ -124,8 +125,7 @@ def loads() -> Iterator[str]:
 
 def load(p: model.Prediction) -> str:
     """One cell: the fraction, and the busiest resource but memory."""
-    busiest = max((r for r in p.seconds if r != "memory"), key=lambda r: p.seconds[r])
-    return f"{p.copy_fraction:.2f} ({busiest} {p.load:.2f})"
+    return f"{p.copy_fraction:.2f} ({p.busiest} {p.load:.2f})"
 
 
 def passes() -> Iterator[str]:

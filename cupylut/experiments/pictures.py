@@ -1,8 +1,9 @@
-"""A record of `reproduce` in pictures, with matplotlib, which is imported when one is drawn."""
+"""Records of experiments in pictures, with matplotlib, which is imported when one is drawn."""
 
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from ..functions import FUNCTIONS
 from ..plot import STYLES, draw_error_curves
 from ..tables import LinearTable
+from . import cells
 from .figure1 import WHO
 from .losses import SIZE
 from .summary import Record
@@ -121,6 +123,44 @@ def _figure2(figure: Any, record: Record) -> None:
         axes.grid(color="0.8", lw=0.5)
     panels[0].set_ylabel("as written / cupylut")
     _legend(figure, panels[0])
+
+
+def fractions(path: str | os.PathLike[str], record: Record) -> None:
+    """Draw the fractions of copy bandwidth in a record of `bandwidth` into a PNG file.
+
+    Raises ImportError without matplotlib, and OSError where the file cannot be written.
+    """
+    measured = cells.of(record)
+    functions = list(dict.fromkeys(cell.function for cell in measured))
+    dtypes = list(dict.fromkeys(cell.dtype for cell in measured))
+    names = dict.fromkeys(w for cell in measured for w in cell.times if w not in cells.FLOORS)
+    figure = _figure(1 + 2.4 * len(functions))
+    panels = figure.subplots(len(functions), len(dtypes), sharex=True, sharey=True, squeeze=False)
+    for row, function in zip(panels, functions, strict=True):
+        for axes, dtype in zip(row, dtypes, strict=True):
+            here = [cell for cell in measured if (cell.function, cell.dtype) == (function, dtype)]
+            here.sort(key=lambda cell: cell.elements)
+            for who, style in zip(names, cycle(_LINES), strict=False):
+                of = [cell for cell in here if who in cell.times]
+                x = [cell.elements for cell in of]
+                y = [cell.copy_fraction[who] for cell in of]
+                axes.loglog(x, y, label=who, ms=3, lw=1.2, **style)
+            axes.axhline(1, color="0.5", lw=1)
+            axes.grid(color="0.8", lw=0.5)
+            axes.set_title(f"{function} {dtype}", fontsize="medium")
+        row[0].set_ylabel("copy's time / time")
+    for axes in panels[-1]:
+        axes.set_xlabel("elements")
+    _legend(figure, panels[0, 0])
+    figure.savefig(path, format="png")
+
+
+# Every colour with one marker, then with the next.
+_LINES = [
+    {"color": color, "dashes": dashes, "marker": marker}
+    for marker in "os^"
+    for color, dashes in STYLES
+]
 
 
 def _ticks(axes: Any, values: Iterable[int]) -> None:

@@ -34,13 +34,16 @@ ELEMENTS, PAIRS = 1 << 22, 7
 # Large enough to lie in a GPU's memory and not in its caches.
 GPU_ELEMENTS, GPU_REPEATS = 1 << 25, 100
 
-# What one writes without this library; `special` is scipy.special or cupyx.scipy.special.
+# What one writes without this library; `special` is scipy.special or cupyx.scipy.special, and
+# NumPy's functions give CuPy's arrays to CuPy.
 EXPRESSIONS: Mapping[str, Callable[[Any, Any], Any]] = {
     "gelu": lambda special, x: x * special.ndtr(x),
     "gelu_tanh": lambda special, x: (
         x * special.expit(1.5957691216057308 * x * (1 + 0.044715 * x * x))
     ),
     "silu": lambda special, x: x * special.expit(x),
+    "mish": lambda special, x: x * np.tanh(np.logaddexp(0, x)),
+    "softplus": lambda special, x: np.logaddexp(0, x),
 }
 
 CASES: Sequence[tuple[str, str]] = (
@@ -62,11 +65,13 @@ def normal_inputs(elements: int, dtype: str = "float32") -> NDArray[Any]:
     return x.astype(as_dtype(dtype), copy=False)
 
 
-def scipy_expression(name: str, x: NDArray[Any]) -> NDArray[Any]:
-    """The SciPy expression in x's dtype, computed in float32 for 16 bits, which SciPy lacks."""
-    wide = x.astype(np.result_type(x, np.float32), copy=False)
-    y: NDArray[Any] = EXPRESSIONS[name](special, wide)
-    return y.astype(x.dtype, copy=False)
+def expression(special: Any, name: str, x: Any) -> Any:
+    """The expression in x's dtype, computed in float32 for 16 bits, which SciPy lacks."""
+    wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    return EXPRESSIONS[name](special, wide).astype(x.dtype, copy=False)
+
+
+scipy_expression = partial(expression, special)
 
 
 def race(contestants: Mapping[str, Run], rounds: int) -> dict[str, Float64Array]:

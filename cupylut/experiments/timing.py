@@ -1,4 +1,4 @@
-"""Times of PyTorch calls: medians of runs in turn, and who is fastest.
+"""Times of calls: medians of runs in turn, and who is fastest.
 
 Contestants take turns, A, B, A, B, …, so that all meet the same clock rate, caches and neighbours.
 On a CUDA device a run is timed by events around a single call with nothing else in the queue: what
@@ -12,10 +12,12 @@ import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
+from ..device import require_cupy
 from .speed import installed, one_thread
 
 Run: TypeAlias = Callable[[], object]
@@ -42,15 +44,22 @@ class Time:
 
 
 def measure(
-    contestants: Mapping[str, Run], device: str, runs: int, seconds: float
+    contestants: Mapping[str, Run],
+    device: str,
+    runs: int,
+    seconds: float,
+    before: Run | None = None,
 ) -> dict[str, Time]:
     """The times of contestants on "cpu" or "cuda".
 
-    They run `runs` times each, fewer once `seconds` have passed, and five times at least.
+    They run `runs` times each, fewer once `seconds` have passed, and five times at least. On a CUDA
+    device `before` is queued first each time, and its own time does not count: while the device is
+    busy with it, the launch is prepared.
     """
-    once = _on_cuda if device == "cuda" else _on_cpu
+    once = partial(_on_cuda, before) if device == "cuda" else _on_cpu
+    torch = installed("torch")
     rounds: list[list[float]] = []
-    with nullcontext() if device == "cuda" else one_thread(installed("torch")):
+    with nullcontext() if device == "cuda" or torch is None else one_thread(torch):
         for run in contestants.values():
             for _ in range(WARM_UP):
                 run()
@@ -72,15 +81,18 @@ def _on_cpu(run: Run) -> float:
     return timeit.Timer(run).repeat(2, 1)[1]
 
 
-def _on_cuda(run: Run) -> float:
-    cuda = installed("torch").cuda
-    start, end = (cuda.Event(enable_timing=True) for _ in range(2))
-    cuda.synchronize()
+def _on_cuda(before: Run | None, run: Run) -> float:
+    """On the default stream, which CuPy and PyTorch share."""
+    cuda = require_cupy().cuda
+    start, end = cuda.Event(), cuda.Event()
+    cuda.runtime.deviceSynchronize()
+    if before is not None:
+        before()
     start.record()
     run()
     end.record()
     end.synchronize()
-    return float(start.elapsed_time(end)) * 1e-3
+    return float(cuda.get_elapsed_time(start, end)) * 1e-3
 
 
 def fastest(times: Mapping[str, Time]) -> list[str]:

@@ -1,0 +1,161 @@
+"""Who takes part in the bandwidth benchmark: our tables, our loop, and everybody else's ways.
+
+All work on the same arrays. Ours and the copy write in place of one another; the others allocate
+what they return, from pools that by then hold what they need.
+"""
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .. import gated, ops
+from ..accuracy import as_dtype
+from ..device import require_cupy
+from ..tables import KINDS, Table
+from ..tabulate import tabulate
+from . import activation, formula
+from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
+from .speed import expression, installed, torch_function
+from .timing import FLOOR, Run
+
+FUNCTIONS = (*formula.FUNCTIONS, GATED)
+
+LeftOut: TypeAlias = Callable[[str], None]
+
+# The arrays that are alive at a time at most, in outputs: those of the chain of operations in
+# PyTorch's pool, and of the expression in CuPy's.
+MOST_ARRAYS = 12
+
+
+@cache
+def tables(function: str, dtype: str) -> Mapping[str, Table]:
+    """Every kind of table that there is of a function."""
+    found = {}
+    for kind in KINDS:
+        try:
+            found[kind] = tabulate(function, dtype, kind=kind)
+        except ValueError:  # not of this function, or not in this dtype
+            continue
+    return found
+
+
+def default_kind(function: str, dtype: str) -> str:
+    """The kind of table that the library takes of itself."""
+    found = as_dtype(dtype)
+    if function == GATED:
+        return ops.default_table("silu", gated.real(found)).kind
+    return ops.default_table(function, found).kind
+
+
+def contestants(
+    function: str, dtype: str, elements: int, device: str, left_out: LeftOut
+) -> dict[str, Run]:
+    """What is timed for a case on "cpu" or "cuda", by name; each has run once.
+
+    A contestant that fails is left out, with the reason, so that the others are not lost.
+    """
+    xp = require_cupy() if device == "cuda" else np
+    number = 2 if function == GATED else 1
+    source = normal(xp, number * elements, dtype)
+    inputs = [source[i * elements : (i + 1) * elements] for i in range(number)]
+    half = elements * (number + 1) // 2  # a copy of so many moves the same bytes
+    target = xp.empty(half, source.dtype)
+    out = target[:elements]
+    found: dict[str, Run] = {FLOOR: partial(xp.copyto, target, source[:half])}
+    found |= _ours(function, dtype, inputs, out)
+    found |= _formulas(function, inputs, out) if device == "cuda" else {}
+    found |= _expressions(function, inputs, device)
+    if installed("torch") is not None:
+        found |= _torch(function, inputs, device, left_out)
+    return {who: run for who, run in found.items() if _runs(who, run, device, left_out)}
+
+
+def normal(xp: Any, elements: int, dtype: str) -> Any:
+    """N(0, 1) numbers of NumPy or CuPy: on zeros everything is faster."""
+    x = xp.random.default_rng(0).standard_normal(elements, np.float32)
+    return x.astype(as_dtype(dtype), copy=False)
+
+
+def _ours(function: str, dtype: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:
+    if function == GATED:
+        return {default_kind(function, dtype): partial(gated.swiglu, *inputs, out=out)}
+    return {kind: partial(t, *inputs, out=out) for kind, t in tables(function, dtype).items()}
+
+
+def _formulas(function: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:
+    unary = "silu" if function == GATED else function
+    names = {kind: formula.name(kind, unary) for kind in formula.NAMESPACES}
+    names |= {EMPTY_LOOP: formula.LOOP}
+    return {who: partial(formula.run, name, *inputs, out) for who, name in names.items()}
+
+
+def _expressions(function: str, inputs: Sequence[Any], device: str) -> dict[str, Run]:
+    who, package = ("CuPy", "cupyx.scipy") if device == "cuda" else ("SciPy", "scipy")
+    special = importlib.import_module(f"{package}.special")
+    if function != GATED:
+        return {who: partial(expression, special, function, *inputs)}
+    gate, up = inputs
+    return {who: lambda: expression(special, "silu", gate) * up}
+
+
+def _torch(function: str, inputs: Sequence[Any], device: str, left_out: LeftOut) -> dict[str, Run]:
+    torch = installed("torch")
+    if device == "cuda" and not torch.cuda.is_available():
+        left_out(f"{EAGER}: it sees no CUDA device")
+        return {}
+    tensors = [as_tensor(torch, x) for x in inputs]
+    eager = torch_expression(function)
+    found: dict[str, Run] = {EAGER: partial(eager, *tensors)}
+    if function == "gelu_tanh":
+        found[CHAIN] = partial(new_gelu, *tensors)
+    if device == "cuda":
+        if why := activation.why_not_compiled(device):
+            left_out(f"{COMPILED}: {why}")
+        else:
+            found[COMPILED] = partial(compiled(function), *tensors)
+    return found
+
+
+def as_tensor(torch: Any, x: Any) -> Any:
+    """A tensor over the memory of an array, by way of integers: DLPack knows no NumPy bfloat16."""
+    integers = torch.from_dlpack(x.view(f"i{x.itemsize}"))
+    return integers.view(getattr(torch, x.dtype.name))
+
+
+def torch_expression(function: str) -> Callable[..., Any]:
+    """What one writes with PyTorch."""
+    torch = importlib.import_module("torch")
+    if function == GATED:
+        return lambda gate, up: torch.nn.functional.silu(gate) * up
+    return torch_function(torch, function)
+
+
+def new_gelu(x: Any) -> Any:
+    """OpenAI's GELU as GPT-2 has it, a kernel for each operation: `model.CHAIN`."""
+    return 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x**3)).tanh())
+
+
+@cache
+def compiled(function: str) -> Callable[..., Any]:
+    """torch.compile of the same, once for all sizes."""
+    torch = importlib.import_module("torch")
+    found: Callable[..., Any] = torch.compile(torch_expression(function), dynamic=True)
+    return found
+
+
+def _runs(who: str, run: Run, device: str, left_out: LeftOut) -> bool:
+    """Whether it runs; if it does, everything is compiled afterwards."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            run()
+            if device == "cuda":
+                require_cupy().cuda.runtime.deviceSynchronize()
+    except Exception as error:  # whatever becomes of a rival: out of memory, no compiler, …
+        left_out(f"{who}: {type(error).__name__}: {error}".partition("\n")[0])
+        return False
+    return True
