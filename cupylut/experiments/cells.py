@@ -120,12 +120,12 @@ class Cell:
         return f"{self.function}, {self.dtype}, {self.elements:,} elements"
 
 
-def records(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
-    """The records of the bandwidth benchmark in a folder, by file name."""
+def records(folder: Path = RESULTS, form: str = FORMAT) -> dict[str, dict[str, Any]]:
+    """The records of one format in a folder, by file name; those of this benchmark."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(record, dict) and record.get("format") == FORMAT:
+        if isinstance(record, dict) and record.get("format") == form:
             found[path.name] = record
     return found
 

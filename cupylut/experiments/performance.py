@@ -1,8 +1,9 @@
-"""docs/performance.md: what the model says of every card, and which table to use when."""
+"""docs/performance.md: what was measured, what the model says, and which table to use when."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from . import banks, formula, model
+from . import banks, formula, measured, model
 from .cells import RESULTS
 from .counts import COUNTS, Case
 
@@ -19,14 +20,19 @@ TARGETS: tuple[tuple[str, float, tuple[Case, ...]], ...] = (
     ("swiglu, bfloat16", 20, (("bfloat16", "product", "silu"),)),
 )
 
-INTRODUCTION = f"""\
+TITLE = """\
 # Performance
 
 Written by `python -m cupylut model --markdown docs/performance.md`; not by hand.
+"""
 
-**Nothing on this page was measured on a GPU.** Every figure about one is *predicted*, from the
+NOTHING_MEASURED = "**Nothing on this page was measured on a GPU.** Every figure about one is"
+MEASURED = "What was measured on GPUs comes first. Every figure behind that is"
+
+INTRODUCTION = f"""\
+{{so_far}} *predicted*, from the
 instructions in the compiled kernels, from simulated passes through shared memory and from what is
-published about the card. `python -m cupylut bandwidth` measures; [gpu.md](gpu.md) says how.
+published about the card. `python -m cupylut bench bandwidth` measures; [gpu.md](gpu.md) says how.
 `python -m cupylut model --gpu h100` prints a card's predictions in full, with the measurement
 beside each where there is one in `{RESULTS}/`. What NumPy takes, `make bench` tells.
 """
@@ -182,10 +188,13 @@ def cards() -> Iterator[str]:
         )
 
 
-def document() -> str:
-    """The Markdown page."""
+def document(folder: Path = RESULTS) -> str:
+    """The Markdown page, with what was measured in the results of a folder."""
+    found = list(measured.document(folder))
     sections = (
-        (INTRODUCTION,),
+        (TITLE,),
+        (INTRODUCTION.format(so_far=MEASURED if found else NOTHING_MEASURED),),
+        *([found] if found else []),
         (ADVICE,),
         (LOADS, *loads()),
         (PASSES, *passes()),
