@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
     )
     command.add_argument(
+        "--seconds", type=float, help="for the times of all parts, after which rows are left out"
+    )
+    command.add_argument(
         "--errors-only", action="store_true", help="no times: for a machine that is busy"
     )
     command.add_argument("--plot", type=_new_png, metavar="FILE.png", help="draw them")
@@ -150,7 +153,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
         return 2
     parts = reproduce.PARTS if arguments.part == "all" else [arguments.part]
-    settings = reproduce.SETTINGS[arguments.device]
+    settings = reproduce.SETTINGS[arguments.device].within(arguments.seconds)
     if arguments.errors_only:
         parts = [part for part in parts if part == "table1"]
         settings = replace(settings, tokens=())
@@ -200,7 +203,8 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
     if arguments.plot and not find_spec("matplotlib"):
         _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
         return 2
-    record = bandwidth.run(bandwidth.with_limit(arguments.device, arguments.seconds), _progress)
+    settings = bandwidth.SETTINGS[arguments.device].within(arguments.seconds)
+    record = bandwidth.run(settings, _progress)
     print("\n".join(bandwidth.report(record)))
     if arguments.json and _write(arguments.json, json.dumps(record, indent=1) + "\n"):
         return 2

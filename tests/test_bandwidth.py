@@ -263,7 +263,7 @@ def test_command(
 
 
 def test_cells_beyond_the_limit_are_left_out(quick: Path) -> None:
-    record = bandwidth.run(bandwidth.with_limit("cpu", 0.0))
+    record = bandwidth.run(bandwidth.SETTINGS["cpu"].within(0.0))
     assert record["cells"] == []
     assert len(record["left_out"]) == len(bandwidth.cases(bandwidth.SETTINGS["cpu"]))
     assert record["left_out"][0].endswith("out of time")

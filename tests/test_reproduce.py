@@ -332,7 +332,10 @@ def test_the_environment_names_the_commit_of_a_checkout(monkeypatch: pytest.Monk
     found = environment.commit()
     assert found is None or len(found.removesuffix("-dirty")) == 40
     monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CUPYLUT_COMMIT", raising=False)
     assert environment.commit() is None
+    monkeypatch.setenv("CUPYLUT_COMMIT", "abc")
+    assert environment.commit() == "abc"
 
 
 @pytest.fixture
@@ -450,6 +453,11 @@ def test_without_transformers(
     )
     assert cli.main(["reproduce", "table1"]) == 2
     assert "need transformers: pip install" in capsys.readouterr().err
+
+
+def test_seconds_are_shared_out_as_the_limits_are() -> None:
+    assert reproduce.CUDA.within(None) is reproduce.CUDA
+    assert reproduce.CUDA.within(190).limits == (60, 30, 100)
 
 
 @pytest.mark.gpu

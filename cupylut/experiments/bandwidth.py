@@ -53,6 +53,10 @@ class Settings:
     seconds: float
     limit: float
 
+    def within(self, seconds: float | None) -> "Settings":
+        """These settings with another limit."""
+        return self if seconds is None else replace(self, limit=seconds)
+
 
 CPU = Settings(
     device="cpu",
@@ -244,9 +248,3 @@ def target_lines(target: dict[str, Any]) -> Iterator[str]:
     yield f"  {target['claim']}, at least {target['least']:g}: {target['state']}{smallest}{where}"
     for at, figure, why in target["misses"]:
         yield f"    {at}: {figure:.2f}; {why}"
-
-
-def with_limit(device: str, seconds: float | None) -> Settings:
-    """The settings for a device, with another time limit."""
-    settings = SETTINGS[device]
-    return settings if seconds is None else replace(settings, limit=seconds)

@@ -62,7 +62,10 @@ def _versions(torch: Any) -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that this file belongs to, "-dirty" if changed; None without."""
+    """The commit of the checkout that this file belongs to, "-dirty" if changed.
+
+    Without one it is what the environment variable CUPYLUT_COMMIT says, if anything, or None.
+    """
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:
@@ -74,4 +77,4 @@ def commit() -> str | None:
         git("ls-files", "--error-unmatch", Path(__file__).name)
         return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
-        return None
+        return os.environ.get("CUPYLUT_COMMIT") or None

@@ -6,7 +6,7 @@ each part its rows. `summary` makes tables of it, and `report` a page.
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
 from ..device import require_cupy
@@ -42,6 +42,13 @@ class Settings:
     runs: int
     seconds: float
     limits: tuple[float, float, float]
+
+    def within(self, seconds: float | None) -> "Settings":
+        """These settings with so many seconds for all parts, shared out as before."""
+        if seconds is None:
+            return self
+        table1, figure1, figure2 = (seconds * limit / sum(self.limits) for limit in self.limits)
+        return replace(self, limits=(table1, figure1, figure2))
 
 
 CPU = Settings(
