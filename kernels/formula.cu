@@ -69,7 +69,7 @@ __device__ __forceinline__ float softplus(float x) {
 
 }  // namespace accurate
 
-// In as few instructions as there are. gelu and gelu_tanh are wrong by at most 2⁻¹⁰ · max(|x|, 1);
+// In as few instructions as there are. gelu and gelu_tanh are wrong by at most 2⁻¹¹ · max(|x|, 1);
 // gelu is gelu_tanh, as tanh's error is as large as the difference. The others are wrong by at most
 // 2⁻¹⁹ · max(|x|, 1). All but softplus give NaN for −∞.
 namespace fast {

@@ -318,7 +318,7 @@ def test_all_contestants_on_a_device(dtype: str) -> None:
 
 @pytest.mark.gpu
 def test_on_a_device() -> None:
-    settings = replace(bandwidth.CUDA, dtypes=("bfloat16",), sizes=(1 << 16,), runs=3, limit=60)
+    settings = replace(bandwidth.CUDA, dtypes=("bfloat16",), sizes=(1 << 16,), runs=3, limit=120)
     record = bandwidth.run(settings)
     found = cells.of(record)
     assert {cell.function for cell in found} == set(contestants.FUNCTIONS)

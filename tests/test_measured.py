@@ -66,6 +66,7 @@ def test_a_long_list_of_misses_is_cut(tmp_path: Path) -> None:
     page = written(tmp_path, many)
     assert "silu, float32, 1,024 elements: 0.60" in page
     assert f"  - {len(many) - measured.MOST} more, nearer to it." in page
+    assert "silu, float32, 4,194,304 elements: 0.72" not in page
 
 
 def test_figure_2_of_the_same_device(tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ ADVICE = """\
   faster one. On an H200 some formulas in 16 bits take longer than a copy, on a B200 all of them do.
   So expect speed of a table where it replaces *several* kernels, or in 16 bits on a fast memory.
 - A formula of the hardware's approximations is *predicted* to be at the limit everywhere, and needs
-  fewer instructions than any table. Where 2⁻¹⁰ is near enough and one kernel of your own is no
+  fewer instructions than any table. Where 2⁻¹¹ is near enough and one kernel of your own is no
   trouble, write `tanh.approx`; a table is for results that are as near as the dtype allows.
 - For small arrays none of this counts: launch and table fill do, which the model leaves out.
 """
@@ -67,7 +67,7 @@ LOADS = """\
 In parentheses the busiest resource but memory, and its time divided by that of a copy: below 1.00
 there is room, above it the kernel takes as much longer than a copy. "formula" is f computed in
 float32, as PyTorch does, in this library's loop; "fast" the same with the approximations that the
-hardware has, off by up to 2⁻¹⁰ in the gelus; "product" is z·f(x), as in swiglu.
+hardware has, off by up to 2⁻¹¹ in the gelus; "product" is z·f(x), as in swiglu.
 """
 
 PASSES = """\
