@@ -18,7 +18,7 @@ from .accuracy import DType
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
 from .tables.linear import node_values
-from .tuning import WIDE, tuning
+from .tuning import WIDE, Tuning, tuning
 
 # CuPy appends -ftz=true to these; kernels/floating.cuh says why that does no harm.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -149,7 +149,7 @@ class _Launch:
         # Built on this stream, but there for all: later launches may be on others.
         cupy.cuda.get_current_stream().synchronize()
         attributes = cupy.cuda.Device(device).attributes
-        parameters = tuning(int(cupy.cuda.Device(device).compute_capability))
+        parameters = tuning_of(device)
         macros = defines(tables, dtype) | parameters.defines(wide)
         # Each table starts at a multiple of 16 bytes.
         self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
@@ -159,16 +159,7 @@ class _Launch:
         self.kernel = kernel(device, file, entry, macros)
         if self.shared > attributes["MaxSharedMemoryPerBlock"]:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
-        resident = {
-            threads: threads
-            * cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-                self.kernel.kernel.ptr, threads, self.shared
-            )
-            for threads in parameters.threads
-        }
-        self.threads = max(resident, key=lambda threads: resident[threads])
-        blocks = max(1, resident[self.threads] // self.threads)
-        self.max_blocks = blocks * attributes["MultiProcessorCount"]
+        self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
         self.count = np.int64 if wide else np.uint32
         self.block_elements = self.threads * parameters.vector_bytes // dtype.itemsize
         # CuPy copies arguments by value before the launch; entries hold device memory alive.
@@ -183,6 +174,26 @@ class _Launch:
         grid = (min(-(-count // self.block_elements), self.max_blocks),)
         args = (*arrays, self.count(count), *self.tables)
         self.kernel(grid, (self.threads,), args, shared_mem=self.shared, stream=stream)
+
+
+def tuning_of(device: int) -> Tuning:
+    """The launch parameters for a device."""
+    return tuning(int(require_cupy().cuda.Device(device).compute_capability))
+
+
+def resident_blocks(kernel: Any, shared: int, device: int) -> tuple[int, int]:
+    """How many threads a block should have, and how many such blocks a device runs at a time."""
+    cupy = require_cupy()
+    resident = {
+        threads: threads
+        * cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+            kernel.kernel.ptr, threads, shared
+        )
+        for threads in tuning_of(device).threads
+    }
+    threads = max(resident, key=lambda threads: resident[threads])
+    processors = cupy.cuda.Device(device).attributes["MultiProcessorCount"]
+    return threads, max(1, resident[threads] // threads) * processors
 
 
 def launch_of(

@@ -117,9 +117,9 @@ struct Formula {
         return y;
     }
 
-    __device__ __forceinline__ Input load(long long i) const { return words(x, parts)[i]; }
+    __device__ __forceinline__ Input load(Index i) const { return words(x, parts)[i]; }
 
-    __device__ __forceinline__ void store(long long i, Input words, NoTable) const {
+    __device__ __forceinline__ void store(Index i, Input words, NoTable) const {
         const Lanes in = lanes<SCALAR>(words);
         Lanes out;
 #pragma unroll
@@ -127,7 +127,7 @@ struct Formula {
         vectors(y, parts)[i] = out;
     }
 
-    __device__ __forceinline__ void single(long long i, NoTable) const { y[i] = (*this)(x[i]); }
+    __device__ __forceinline__ void single(Index i, NoTable) const { y[i] = (*this)(x[i]); }
 };
 
 struct FormulaProduct {
@@ -146,11 +146,11 @@ struct FormulaProduct {
         return y;
     }
 
-    __device__ __forceinline__ Input load(long long i) const {
+    __device__ __forceinline__ Input load(Index i) const {
         return {words(x, parts)[i], words(z, parts)[i]};
     }
 
-    __device__ __forceinline__ void store(long long i, const Input& in, NoTable) const {
+    __device__ __forceinline__ void store(Index i, const Input& in, NoTable) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
         Lanes out;
 #pragma unroll
@@ -158,18 +158,18 @@ struct FormulaProduct {
         vectors(y, parts)[i] = out;
     }
 
-    __device__ __forceinline__ void single(long long i, NoTable) const {
+    __device__ __forceinline__ void single(Index i, NoTable) const {
         y[i] = (*this)(x[i], z[i]);
     }
 };
 
-extern "C" __global__ void formula(const SCALAR* x, SCALAR* y, long long count) {
+extern "C" __global__ void formula(const SCALAR* x, SCALAR* y, Index count) {
     const Split parts = split(count, x, y);
     stream(count, parts, Formula{x, y, parts}, [] { return NoTable{}; });
 }
 
 extern "C" __global__ void formula_product(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, long long count) {
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count) {
     const Split parts = split(count, x, z, y);
     stream(count, parts, FormulaProduct{x, z, y, parts}, [] { return NoTable{}; });
 }

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from cupylut import device
+from cupylut.experiments.counts import LOOP_BYTES
 from cupylut.tuning import tuning
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
-
-LOOP_BYTES = 32  # of each array that the vector loop handles at a time, in every tuning
 
 
 @cache

@@ -7,12 +7,13 @@ to be measured: they keep none of the library's promises.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import device
 from ..accuracy import DType
+from ..tuning import WIDE
 
 FUNCTIONS = ("gelu", "gelu_tanh", "silu", "mish", "softplus")
 DTYPES = ("float16", "bfloat16", "float32")
@@ -27,8 +28,6 @@ NAMES: Sequence[str] = (
     LOOP,
     *(f"{namespace}::{function}" for namespace in NAMESPACES.values() for function in FUNCTIONS),
 )
-
-Launch: TypeAlias = tuple[Any, int]
 
 
 def name(kind: str, function: str) -> str:
@@ -48,19 +47,27 @@ def defines(formula: str, dtype: str) -> dict[str, str]:
 def run(formula: str, *arrays: Any) -> None:
     """y = f(x) for flat CuPy arrays x, y of one dtype, y = z·f(x) for x, z, y."""
     y = arrays[-1]
-    kernel, most = _launch(formula, y.dtype, y.device.id, len(arrays))
-    blocks = -(-y.size // (device.THREADS * (16 // y.itemsize)))
-    kernel((max(1, min(blocks, most)),), (device.THREADS,), (*arrays, np.int64(y.size)))
+    launch = _launch(formula, y.dtype, y.device.id, len(arrays), y.size >= WIDE)
+    blocks = min(-(-y.size // launch.block_elements), launch.max_blocks)
+    launch.kernel((max(1, blocks),), (launch.threads,), (*arrays, launch.integer(y.size)))
+
+
+class _Launch(NamedTuple):
+    """A kernel of the current device, and how it is launched."""
+
+    kernel: Any
+    threads: int
+    max_blocks: int
+    block_elements: int
+    integer: type[np.integer[Any]]
 
 
 @cache
-def _launch(formula: str, dtype: DType, number: int, arrays: int) -> Launch:
-    """The kernel on the current device, and how many blocks are resident at a time."""
-    cupy = device.require_cupy()
+def _launch(formula: str, dtype: DType, number: int, arrays: int, wide: bool) -> _Launch:
     entry = "formula_product" if arrays == 3 else "formula"
-    kernel = device.kernel(number, "formula.cu", entry, defines(formula, dtype.name))
-    resident = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
-        kernel.kernel.ptr, device.THREADS, 0
-    )
-    processors = cupy.cuda.Device(number).attributes["MultiProcessorCount"]
-    return kernel, max(1, resident) * processors
+    parameters = device.tuning_of(number)
+    macros = defines(formula, dtype.name) | parameters.defines(wide)
+    kernel = device.kernel(number, "formula.cu", entry, macros)
+    threads, max_blocks = device.resident_blocks(kernel, 0, number)
+    elements = threads * parameters.vector_bytes // dtype.itemsize
+    return _Launch(kernel, threads, max_blocks, elements, np.int64 if wide else np.uint32)

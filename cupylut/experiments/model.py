@@ -27,7 +27,7 @@ from ..tables import Table
 from ..tabulate import tabulate
 from . import banks, cells, formula
 from .cells import RESULTS
-from .counts import COUNTS, Case
+from .counts import COUNTS, LOOP_BYTES, Case
 
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
 ALU_LANES, SPECIAL_LANES = 64, 16  # of an SM
@@ -125,22 +125,22 @@ def predict(card: Card, case: Case) -> Prediction:
     count, table = COUNTS[case][card.architecture], table_of(case)
     reads = [] if table is None else banks.reads(table)
     item_bytes = as_dtype(case[0]).itemsize
-    vector = banks.VECTOR_BYTES // item_bytes
+    elements = LOOP_BYTES // item_bytes
     moved = item_bytes * (3 if case[1] == "product" else 2)
     passes = simulated_passes(case)
     clocks = card.processors * card.clock  # of all SMs, in a second
     seconds = {
         "memory": moved / card.bytes_per_second,
-        "issue": count.instructions / vector / (clocks * SCHEDULERS * banks.WARP),
-        "FMA": count.fma / vector / (clocks * card.fma_lanes),
-        "ALU": count.alu / vector / (clocks * ALU_LANES),
-        "SFU": count.special / vector / (clocks * SPECIAL_LANES),
-        "FP64": count.double / vector / (clocks * card.double_lanes),
+        "issue": count.instructions / elements / (clocks * SCHEDULERS * banks.WARP),
+        "FMA": count.fma / elements / (clocks * card.fma_lanes),
+        "ALU": count.alu / elements / (clocks * ALU_LANES),
+        "SFU": count.special / elements / (clocks * SPECIAL_LANES),
+        "FP64": count.double / elements / (clocks * card.double_lanes),
         "shared": (passes / banks.WARP + moved / PASS_BYTES) / clocks,
     }
     return Prediction(
         *case,
-        instructions=count.instructions / vector,
+        instructions=count.instructions / elements,
         reads=len(reads),
         read_bytes=reads[0][1] if reads else 0,
         passes=passes,

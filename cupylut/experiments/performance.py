@@ -10,12 +10,16 @@ from .counts import COUNTS, Case
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
 # the most and the fewest that stand for them; none where there is no such table.
 TARGETS: tuple[tuple[str, float, tuple[Case, ...]], ...] = (
-    ("direct, all 65,536 results", 5, ()),
+    ("full, all 65,536 results", 5, (("float16", "full", "gelu"),)),
     ("direct, windows, bfloat16", 12, (("bfloat16", "direct", "gelu"),)),
     ("compact, float16", 19, (("float16", "compact", "gelu"), ("float16", "compact", "silu"))),
     ("compact, bfloat16", 22, (("bfloat16", "compact", "gelu"), ("bfloat16", "compact", "silu"))),
     ("float32 with a cut", 22, ()),
-    ("gate, float32 on every input", 32, (("float32", "gate", "gelu"),)),
+    (
+        "gate, float32 on every input",
+        32,
+        (("float32", "gate", "silu"), ("float32", "gate", "gelu")),
+    ),
     ("linear, one read", 10, (("float16", "linear", "gelu"), ("float32", "linear", "gelu"))),
     ("swiglu, bfloat16", 20, (("bfloat16", "product", "silu"),)),
 )
@@ -41,14 +45,17 @@ ADVICE = """\
 ## Which table to use
 
 - Leave the choice to the library, `cupylut.gelu(x)`, where accuracy counts: "direct" in 16 bits,
-  "gate" or "polynomial" in float32 and float64. On an A6000, A100 or H100 all of the 16-bit and
-  float32 tables below are *predicted* to run at the memory limit of large arrays, so that a less
-  accurate one gains nothing.
-- `tabulate(name, dtype, kind="compact")` has the same results as "direct", for four functions. It
-  needs fewer instructions, 384 or 512 bytes, and has no bank conflicts. On an H200 and a
-  B200 it is *predicted* to be the faster of the two.
-- `kind="linear"` is what the paper does. In float32 it needs half of the instructions that "gate"
-  does, and is off by 1e-5 instead of 1 ulp. It pays, if at all, where memory is fast.
+  "gate" or "polynomial" in float32 and float64. Direct tables are *predicted* to run at the memory
+  limit of large arrays on all five cards, and on an A6000, A100 or H100 so are all 16-bit and
+  float32 tables, so that a less accurate one gains nothing.
+- `tabulate(name, dtype, kind="compact")` has the same results as "direct", for four functions, from
+  384 or 512 bytes. It has no bank conflicts whatever the inputs are, takes more instructions, and
+  is *predicted* to be as fast: on a B200 within 3 %. In float16 it is worth a try, where a direct
+  table has 55 KB to fill in every block.
+- `kind="full"` has the fewest instructions of all tables, but as many passes through shared memory
+  as "direct", which bound both where the memory is fast. Nothing is *predicted* to be won by it.
+- `kind="linear"` is what the paper does. In float32 it needs less than half of the instructions
+  that "gate" does, and is off by 1e-5 instead of 1 ulp. It pays, if at all, where memory is fast.
 - In float64 the A6000 has 2 lanes an SM for double precision, which bounds every table; the
   polynomials read 13 words of 8 bytes and are *predicted* to be bound by shared memory elsewhere.
 - A formula in one kernel is *predicted* to be at the memory limit too: in float32 on all five
@@ -56,8 +63,9 @@ ADVICE = """\
   faster one. On an H200 some formulas in 16 bits take longer than a copy, on a B200 all of them do.
   So expect speed of a table where it replaces *several* kernels, or in 16 bits on a fast memory.
 - A formula of the hardware's approximations is *predicted* to be at the limit everywhere, and needs
-  fewer instructions than any table. Where 2⁻¹¹ is near enough and one kernel of your own is no
-  trouble, write `tanh.approx`; a table is for results that are as near as the dtype allows.
+  fewer instructions than "direct", "compact" or "gate". Where 2⁻¹¹ is near enough and one kernel of
+  your own is no trouble, write `tanh.approx`; a table is for results that are as near as the dtype
+  allows.
 - For small arrays none of this counts: launch and table fill do, which the model leaves out.
 """
 
@@ -84,9 +92,10 @@ BUDGETS = """\
 ## Instructions an element
 
 All instructions of the vector loop on sm_90, counted in the machine code, against what was aimed
-at. What the loop itself needs is shared by four elements in float32 and by eight in 16 bits. Two
-of the tables that were aimed at have not been built: one of all 65,536 results, 128 KB that every
-block would have to fill, and float32 ones that give up their promise below a cut.
+at. What the loop itself needs is shared by 8 elements in float32 and by 16 in 16 bits. float32
+tables that give up their promise below a cut have not been built: that of silu keeps it on every
+input in fewer instructions. swiglu takes the table of float32, so that the product is rounded from
+a value 2¹³ times as near as 16 bits ask; one for 16 bits would be cheaper, and wrong more often.
 """
 
 PAPER = f"""\
