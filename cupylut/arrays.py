@@ -24,12 +24,16 @@ CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 _WHAT_WORKS = "convert it to float16, bfloat16, float32 or float64"
 
 
+NO_CONTEXT = nullcontext()  # has no state, so one will do
+
+
+@lru_cache(maxsize=256)
 def result_dtype(dtype: DType) -> DType | None:
     """The dtype of f(x) for x of this dtype, as of a ufunc with loops e, f and d; None if none."""
     if dtype.kind in "bui":
         return np.result_type(dtype, np.float16)
     native = dtype.newbyteorder("=") if dtype.kind in "fV" else dtype  # bfloat16 is of kind V
-    return native if native in DTYPES else None
+    return next((known for known in DTYPES if known == native), None)
 
 
 class NumpyArrays:
@@ -41,7 +45,7 @@ class NumpyArrays:
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         """Where to allocate and launch: x's device and its library's stream."""
-        return nullcontext()
+        return NO_CONTEXT
 
     def view(self, x: Any) -> Any:
         """x as a NumPy or CuPy array over the same memory, which may be non-dense."""
@@ -65,7 +69,7 @@ class NumpyArrays:
         """
         module: Any = np if isinstance(view, np.ndarray) else require_cupy()
         # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
-        broadcast = any(stride == 0 for stride, _ in steps(view))
+        broadcast = 0 in view.strides and any(stride == 0 for stride, _ in steps(view))
         result = module.empty_like(view, dtype=dtype, order="C" if broadcast else "K")
         return result, result
 
@@ -107,7 +111,7 @@ class TorchArrays(NumpyArrays):
     def context(self, x: Any) -> AbstractContextManager[Any]:
         self._check(x)
         if not x.is_cuda:
-            return nullcontext()
+            return NO_CONTEXT
         stream = sys.modules["torch"].cuda.current_stream(x.device)
         return _device_and_stream(x.device.index, stream.cuda_stream)
 
@@ -147,7 +151,7 @@ class TorchArrays(NumpyArrays):
                 view = x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
             else:
                 view = x.numpy()
-            if view.size > 0 and address(view) != x.data_ptr():
+            if x.data_ptr() == 0 and view.size > 0:
                 raise TypeError("its memory cannot be seen")
         except (AssertionError, BufferError, RuntimeError, TypeError) as error:
             raise TypeError(
@@ -185,10 +189,10 @@ class JaxArrays(NumpyArrays):
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         if self.is_traced(x):
-            return nullcontext()
+            return NO_CONTEXT
         device = self._device(x)
         if device.platform == "cpu":
-            return nullcontext()
+            return NO_CONTEXT
         local: AbstractContextManager[Any] = require_cupy().cuda.Device(device.local_hardware_id)
         return local
 
@@ -245,7 +249,7 @@ class DLPackArrays(NumpyArrays):
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         device, index = self._device(x)
-        return nullcontext() if device in (CPU, CUDA_HOST) else _device_until_done(index)
+        return NO_CONTEXT if device in (CPU, CUDA_HOST) else _device_until_done(index)
 
     @staticmethod
     def _device(x: Any) -> tuple[int, int]:
@@ -339,7 +343,9 @@ def wrong_device(out: Any, x: Any) -> ValueError:
 
 def same_layout(a: Any, b: Any) -> bool:
     """Whether two views of one shape have the same strides, where it matters."""
-    return all(i == j for n, i, j in zip(a.shape, a.strides, b.strides, strict=True) if n > 1)
+    return a.strides == b.strides or all(
+        i == j for n, i, j in zip(a.shape, a.strides, b.strides, strict=True) if n > 1
+    )
 
 
 def is_dense(view: Any) -> bool:
@@ -360,8 +366,7 @@ def empty_like(view: Any) -> Any:
 
 def flat(view: Any) -> Any:
     """A dense view as one dimension, in the order of memory."""
-    order = sorted(range(view.ndim), key=lambda axis: -view.strides[axis])
-    return view.transpose(order).reshape(-1)
+    return view.ravel("K")
 
 
 def steps(view: Any) -> list[tuple[int, int]]:

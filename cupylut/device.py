@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .accuracy import DType
 from .functions import FUNCTIONS
@@ -162,11 +163,12 @@ class _Launch:
         self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
         self.count = np.int64 if wide else np.uint32
         self.block_elements = self.threads * parameters.vector_bytes // dtype.itemsize
-        # CuPy copies arguments by value before the launch; entries hold device memory alive.
+        # CuPy copies arguments by value before the launch; entries hold device memory alive. The
+        # structs go as plain bytes: NumPy takes microseconds to tell CuPy what fields one has.
         self.tables = tuple(
             argument
             for table, each in zip(tables, entries, strict=True)
-            for argument in (each, np.int32(each.nbytes), table.parameters)
+            for argument in (each, np.int32(each.nbytes), as_bytes(table.parameters))
         )
 
     def __call__(self, count: int, *arrays: Any, stream: Any = None) -> None:
@@ -174,6 +176,11 @@ class _Launch:
         grid = (min(-(-count // self.block_elements), self.max_blocks),)
         args = (*arrays, self.count(count), *self.tables)
         self.kernel(grid, (self.threads,), args, shared_mem=self.shared, stream=stream)
+
+
+def as_bytes(struct: NDArray[Any]) -> NDArray[np.void]:
+    """An array of one struct as one of as many bytes without fields."""
+    return struct.view(f"V{struct.nbytes}")
 
 
 def tuning_of(device: int) -> Tuning:

@@ -37,7 +37,7 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
     with library.context(x):
         source = library.view(x)
         dtype = library.result_dtype(source)
-        table = function if isinstance(function, Table) else default_table(function, dtype)
+        table = default_table(function, dtype) if isinstance(function, str) else function
         if table.dtype != dtype:
             raise TypeError(
                 f"this table is for {table.dtype} and the input gives {dtype}: convert the input, "
@@ -199,12 +199,14 @@ def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = No
     return apply(gelu_form(approximate), x, out)
 
 
+_GELU_FORMS = {"none": "gelu", "tanh": "gelu_tanh"}
+
+
 def gelu_form(approximate: str) -> str:
     """The name of the function that `approximate` asks for."""
-    names = {"none": "gelu", "tanh": "gelu_tanh"}
-    if approximate not in names:
+    if approximate not in _GELU_FORMS:
         raise ValueError(f'approximate={approximate!r}: choose "none" or "tanh"')
-    return names[approximate]
+    return _GELU_FORMS[approximate]
 
 
 def _activation(function: Function) -> Callable[..., Any]:

@@ -20,7 +20,8 @@ and the current stream. PyTorch allocates the results.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
+from operator import attrgetter
 from typing import Any
 
 import ml_dtypes
@@ -164,27 +165,27 @@ def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
     """Run a kernel, or its NumPy half, on dense tensors of one dtype, device and layout."""
     x = tensors[0]
     if not x.is_cuda:
-        _HALVES[entry](*tables, *(arrays.flat(_ARRAYS.view(t)) for t in tensors))
+        _HALVES[entry](*tables, *[arrays.flat(_ARRAYS.view(t)) for t in tensors])
         return
     index = x.get_device()
     # What torch.cuda.current_stream(index).cuda_stream is, but without making an object of it.
     stream = torch._C._cuda_getCurrentRawStream(index)
     addresses = [t.data_ptr() for t in tensors]
-    for address in addresses:
-        if x.numel() and (not address or address % x.element_size()):
-            raise TypeError(
-                "a tensor whose memory was freed, or begins at no multiple of its item size: pass "
-                "its clone()"
-            )
+    count, item = x.numel(), x.element_size()
+    if count and any(not address or address % item for address in addresses):
+        raise TypeError(
+            "a tensor whose memory was freed, or begins at no multiple of its item size: pass its "
+            "clone()"
+        )
     with _current(index):
-        device.run_at(index, stream, entry, tables, _DTYPES[x.dtype], x.numel(), *addresses)
+        device.run_at(index, stream, entry, tables, _DTYPES[x.dtype], count, *addresses)
 
 
 def _current(index: int) -> AbstractContextManager[Any]:
     """Make this the current CUDA device."""
-    current: AbstractContextManager[Any]
-    current = nullcontext() if torch.cuda.current_device() == index else torch.cuda.device(index)
-    return current
+    current: AbstractContextManager[Any] = arrays.NO_CONTEXT
+    # What torch.cuda.current_device() is, but without asking whether there is CUDA.
+    return current if torch._C._cuda_getDevice() == index else torch.cuda.device(index)
 
 
 def _wide_table(function: str, x: Tensor) -> Table:
@@ -282,11 +283,14 @@ class _DifferentiableProduct(_SingleLevelFunction):  # type: ignore[misc]
             return by_x if by_z is None else by_x + by_z
 
 
+_requires_grad = attrgetter("requires_grad")
+
+
 def _is_differentiated(*args: Any) -> bool:
     """Whether a derivative by one of the tensors is, or may be, recorded at this level."""
     if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return True
-    return torch.is_grad_enabled() and any(x.requires_grad for x in args[:-1])
+    return torch.is_grad_enabled() and any(map(_requires_grad, args[:-1]))
 
 
 def _autograd(operator: Any, differentiable: Callable[..., Any]) -> Any:

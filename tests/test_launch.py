@@ -391,6 +391,26 @@ def test_kernels_are_compiled_once_and_tables_made_once() -> None:
     assert len(LAUNCHES) == 2 * 2 + 3
 
 
+def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No memory, copy, synchronisation or device is asked of CuPy: it is not there any more."""
+    table, other = tabulate("gelu", "bfloat16"), tabulate("silu")
+    x, y = (as_array(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
+    calls = [
+        lambda: device.evaluate(table, x, y),
+        lambda: device.run_at(0, 7, "elementwise", (table,), x.dtype, x.size, *addresses(x, y)),
+        lambda: device.run("product", (other,), x, x, y),
+    ]
+    for call in calls:
+        call()
+    for log in (LAUNCHES, SYNCHRONIZED):
+        log.clear()
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for call in calls:
+        call()
+    assert [name for name, *_ in LAUNCHES] == ["elementwise", "elementwise", "product"]
+    assert SYNCHRONIZED == []
+
+
 def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unwritable(Module):
         def compile(self) -> None:

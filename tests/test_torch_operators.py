@@ -311,7 +311,7 @@ def test_kernels_get_addresses_and_the_stream_of_the_tensors_device(
             numel=lambda: 5,
         )
 
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: devices[-1])
+    monkeypatch.setattr(torch._C, "_cuda_getDevice", lambda: devices[-1], raising=False)
     monkeypatch.setattr(torch.cuda, "device", on_device)
     stream_of = lambda index: 70 + index  # noqa: E731
     monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", stream_of, raising=False)

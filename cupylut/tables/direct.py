@@ -248,7 +248,7 @@ def gather(results: Patterns, x: NDArray[Any], out: NDArray[Any]) -> None:
     patterns, found = x.view(np.uint16), out.view(np.uint16)
     for i in range(0, x.size, CHUNK):
         chunk = slice(i, i + CHUNK)
-        np.take(results, patterns[chunk], out=found[chunk], mode="wrap")
+        results.take(patterns[chunk], out=found[chunk], mode="wrap")
 
 
 def _agreement(a: Patterns, b: Patterns) -> int:

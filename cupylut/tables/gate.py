@@ -264,11 +264,11 @@ class _Evaluator:
         d -= total
 
         # "wrap" is only the fastest mode: every index is in range.
-        np.take(self.pairs[2], index, out=pair, mode="wrap")
+        self.pairs[2].take(index, out=pair, mode="wrap")
         np.multiply(pair.imag, d, out=total)
         total += pair.real
         for pairs in (self.pairs[1], self.pairs[0]):
-            np.take(pairs, index, out=pair, mode="wrap")
+            pairs.take(index, out=pair, mode="wrap")
             total *= d
             total += pair.imag
             total *= d

@@ -46,6 +46,7 @@ _NODES_AT_ZERO = np.array([0.0, 2.0**-100, -0.45, 0.45])
 
 _MAGIC = np.float32(1.5 * 2**23 * STEP)
 _FIRST = _MAGIC.view(np.uint32) - np.uint32(COUNT // 2)  # the bits that the first segment gives
+_LAST = np.full(CHUNK, COUNT, np.uint32)  # np.minimum is several times slower with a scalar
 
 
 class Cubics:
@@ -109,9 +110,9 @@ class Cubics:
         for i in range(0, x.size, CHUNK):
             part = x[i : i + CHUNK]
             y = lookup.run(part)
-            missed = np.isnan(y)
-            if missed.any():
-                places.append(i + np.flatnonzero(missed))
+            missed = np.isnan(y).nonzero()[0]
+            if missed.size:
+                places.append(i + missed)
                 numbers.append(part[missed])
             out[i : i + CHUNK] = y
         if places:
@@ -122,36 +123,36 @@ class Cubics:
 
 
 class _Lookup:
-    """The cubics on one chunk, in work arrays of its own."""
+    """The cubics on chunks of one size, in work arrays of its own."""
 
     def __init__(self, rows: Float64Array, chunk: int) -> None:
         self.rows = rows
         self.u = np.empty(chunk, np.float32)
-        self.last = np.full(chunk, COUNT, np.uint32)  # as a scalar it would be slower
+        self.bits = self.u.view(np.uint32)
+        self.last = _LAST[:chunk]
         self.index = np.empty(chunk, np.intp)
         self.row = np.empty((chunk, 4))
         self.x, self.y = np.empty((2, chunk))
 
     def run(self, x: NDArray[Any]) -> Float64Array:
         """The cubics' values at a chunk, NaN where they do not count; a work array."""
-        n = x.size
-        u, index, row, wide, y = self.u[:n], self.index[:n], self.row[:n], self.x[:n], self.y[:n]
-        c0, c1, c2, c3 = row.T
+        if x.size != self.y.size:  # the last chunk
+            return _Lookup(self.rows, x.size).run(x)
+        bits, index, row, wide, y = self.bits, self.index, self.row, self.x, self.y
 
-        np.add(x, _MAGIC, out=u)
-        bits = u.view(np.uint32)
+        np.add(x, _MAGIC, out=self.u)
         bits -= _FIRST
-        np.minimum(bits, self.last[:n], out=bits)
+        np.minimum(bits, self.last, out=bits)
         index[...] = bits
         # "wrap" is only the fastest mode: every index is in range.
-        np.take(self.rows, index, axis=0, out=row, mode="wrap")
+        self.rows.take(index, axis=0, out=row, mode="wrap")
 
         wide[...] = x
-        np.multiply(c3, wide, out=y)
-        for c in (c2, c1):
-            y += c
+        np.multiply(row[:, 3], wide, out=y)
+        for i in (2, 1):
+            y += row[:, i]
             y *= wide
-        y += c0
+        y += row[:, 0]
         return y
 
 

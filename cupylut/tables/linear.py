@@ -225,7 +225,7 @@ class LinearTable(Table):
             patterns = x.view(np.uint16)
             for i in range(0, x.size, CHUNK):
                 chunk = slice(i, i + CHUNK)
-                np.take(self._results, patterns[chunk], out=out[chunk], mode="wrap")
+                self._results.take(patterns[chunk], out=out[chunk], mode="wrap")
             return
         with np.errstate(all="ignore"):
             self._run(x, out)
@@ -298,7 +298,7 @@ class _Evaluator:
         position *= self.width
         index[...] = position
         # "wrap" is only the fastest mode: every index is in range.
-        np.take(self.lines, index, out=line, mode="wrap")
+        self.lines.take(index, out=line, mode="wrap")
         if special:
             kept = ~(np.abs(x) > self.keep)
             values = x[kept]

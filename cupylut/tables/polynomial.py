@@ -367,7 +367,7 @@ class _Evaluator:
 
         # "wrap" is only the fastest mode: every index is in range.
         for i in range(len(self.pairs) - 1, 0, -1):
-            np.take(self.pairs[i], index, out=pair, mode="wrap")
+            self.pairs[i].take(index, out=pair, mode="wrap")
             if i == len(self.pairs) - 1:
                 total[...] = pair.imag
             else:
@@ -375,7 +375,7 @@ class _Evaluator:
                 total += pair.imag
             total *= d
             total += pair.real
-        np.take(self.pairs[0], index, out=pair, mode="wrap")
+        self.pairs[0].take(index, out=pair, mode="wrap")
         total *= d
         total += pair.imag
         total += pair.real
