@@ -137,21 +137,15 @@ class TorchArrays(NumpyArrays):
             )
 
     def view(self, x: Any) -> Any:
-        torch = sys.modules["torch"]
         cupy = require_cupy() if x.is_cuda else None
         try:
-            if x.requires_grad:
-                x = x.detach()
             if x.is_neg():  # a bit that no exchange of memory knows of
                 x = x.resolve_neg()
-            if cupy is not None:
-                # CuPy is on the tensor's stream already: -1 asks for no synchronisation.
-                view = cupy.from_dlpack(x.__dlpack__(stream=-1))
-            elif x.dtype == torch.bfloat16:  # unknown to torch's half of the exchange
-                view = x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
-            else:
-                view = x.numpy()
-            if x.data_ptr() == 0 and view.size > 0:
+            if cupy is None:
+                view = self.on_cpu(x)
+            else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
+                view = cupy.from_dlpack(x.detach().__dlpack__(stream=-1))
+            if view.size > 0 and address(view) != x.data_ptr():
                 raise TypeError("its memory cannot be seen")
         except (AssertionError, BufferError, RuntimeError, TypeError) as error:
             raise TypeError(
@@ -160,6 +154,16 @@ class TorchArrays(NumpyArrays):
                 "one inside a torch.func transform"
             ) from error
         return view
+
+    @staticmethod
+    def on_cpu(x: Any) -> Any:
+        """A tensor on the CPU as a NumPy array, which is of other memory where it has none."""
+        torch = sys.modules["torch"]
+        if x.requires_grad:
+            x = x.detach()
+        if x.dtype == torch.bfloat16:  # unknown to torch's half of the exchange
+            return x.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        return x.numpy()
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         torch = sys.modules["torch"]

@@ -91,8 +91,6 @@ _RESULTS: dict[Any, Any] = {
     if (result := arrays.result_dtype(dtype)) is not None
 }
 
-_ARRAYS = arrays.TorchArrays()
-
 
 def _result(x: Tensor) -> Tensor:
     """An empty tensor for f(x), of x's order in memory."""
@@ -163,20 +161,20 @@ _HALVES: dict[str, Callable[..., None]] = {
 
 def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
     """Run a kernel, or its NumPy half, on dense tensors of one dtype, device and layout."""
-    x = tensors[0]
-    if not x.is_cuda:
-        _HALVES[entry](*tables, *[arrays.flat(_ARRAYS.view(t)) for t in tensors])
-        return
-    index = x.get_device()
-    # What torch.cuda.current_stream(index).cuda_stream is, but without making an object of it.
-    stream = torch._C._cuda_getCurrentRawStream(index)
+    x, count = tensors[0], tensors[0].numel()
     addresses = [t.data_ptr() for t in tensors]
-    count, item = x.numel(), x.element_size()
-    if count and any(not address or address % item for address in addresses):
+    unit = x.element_size() if x.is_cuda else 1  # NumPy copes with any address
+    if count and any(not address or address % unit for address in addresses):
         raise TypeError(
             "a tensor whose memory was freed, or begins at no multiple of its item size: pass its "
             "clone()"
         )
+    if not x.is_cuda:
+        _HALVES[entry](*tables, *[arrays.flat(arrays.TorchArrays.on_cpu(t)) for t in tensors])
+        return
+    index = x.get_device()
+    # What torch.cuda.current_stream(index).cuda_stream is, but without making an object of it.
+    stream = torch._C._cuda_getCurrentRawStream(index)
     with _current(index):
         device.run_at(index, stream, entry, tables, _DTYPES[x.dtype], count, *addresses)
 

@@ -234,8 +234,10 @@ def test_tables_and_out_need_plain_tensors(make: Callable[[], Any], message: str
 def test_a_tensor_whose_memory_was_freed_is_refused() -> None:
     x = torch.zeros(3)
     x.untyped_storage().resize_(0)
-    with pytest.raises(TypeError, match="its memory cannot be seen"):
+    with pytest.raises(TypeError, match="memory was freed"):
         cupylut.gelu(x)
+    with pytest.raises(TypeError, match="its memory cannot be seen"):
+        cupylut.gelu(x, out=x)
 
 
 @pytest.mark.filterwarnings("ignore")
