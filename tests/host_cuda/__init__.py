@@ -22,7 +22,7 @@ KERNELS = HERE.parents[1] / "kernels"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 FLAGS = (
-    *("-std=c++20", "-O1", "-g", "-pthread"),
+    *("-std=c++20", "-O1", "-g1", "-pthread"),
     *("-ffp-contract=off", "-frounding-math"),
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"),
 )
@@ -39,6 +39,20 @@ def _folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="cupylut-host-")
 
 
+def _compile(flags: tuple[str, ...], source: Path, output: Path) -> None:
+    command = [COMPILER, *FLAGS, *flags, str(source), "-o", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@cache
+def _threads(sanitizer: tuple[str, ...]) -> Path:
+    """Compile tests/host_cuda/host.cpp, which all programs share."""
+    output = Path(tempfile.mkdtemp(dir=_folder().name)) / "host.o"
+    _compile((*sanitizer, "-c"), HERE / "host.cpp", output)
+    return output
+
+
 @cache
 def build(
     name: str, defines: tuple[tuple[str, str], ...], sanitizer: str | None, kernels: Path
@@ -48,13 +62,9 @@ def build(
     source = folder / f"{name}.cpp"
     text = (HERE / f"{name}.cpp").read_text(encoding="utf-8")
     source.write_text(device.define(text, dict(defines)), encoding="utf-8")
-    flags = [*FLAGS, f"-I{kernels}", f"-I{HERE}", "-x", "c++"]
-    if sanitizer:
-        flags += [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
     program = folder / name
-    command = [COMPILER, *flags, str(source), "-o", str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    flags = (f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all") if sanitizer else ()
+    _compile((*flags, f"-I{kernels}", f"-I{HERE}", str(_threads(flags))), source, program)
     return program
 
 

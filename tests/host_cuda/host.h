@@ -3,9 +3,11 @@
 // Every CUDA thread is a std::thread, the barrier a std::barrier; blocks run one after the other.
 // So the sanitizers see the kernels as they are: ThreadSanitizer a missing barrier, AddressSanitizer
 // an index out of bounds (of shared memory too: what a launch did not ask for is poisoned).
+//
+// Compiled with every variant of every kernel, so the threads are in a file of their own, host.cpp,
+// and no header is included that takes long to read.
 #pragma once
 
-#include <barrier>
 #include <cfenv>
 #include <cmath>
 #include <cstdint>
@@ -13,8 +15,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <memory>
-#include <thread>
 #include <vector>
 
 #define __global__
@@ -32,55 +32,39 @@ inline Dim blockDim, gridDim;
 inline constexpr std::size_t SHARED_BYTES = 232448;  // the most that any GPU so far gives a block
 alignas(16) inline unsigned char shared[SHARED_BYTES];
 
-inline std::barrier<>* block_barrier;
-inline void __syncthreads() { block_barrier->arrive_and_wait(); }
+void __syncthreads();
 
-#ifdef __SANITIZE_ADDRESS__
-#include <sanitizer/asan_interface.h>
-inline constexpr std::size_t GUARD_BYTES = 0;  // AddressSanitizer has its own
-#else
-#define ASAN_POISON_MEMORY_REGION(address, size)
-#define ASAN_UNPOISON_MEMORY_REGION(address, size)
-inline constexpr std::size_t GUARD_BYTES = 256;
-#endif
+// Calls call(with) as every thread of every block.
+void run_blocks(unsigned grid, unsigned block, std::size_t shared_bytes, void (*call)(const void*),
+                const void* with);
 
 // kernel<<<grid, block, shared_bytes>>>(arguments...)
 template <typename Kernel, typename... Arguments>
 void launch(Kernel kernel, unsigned grid, unsigned block, std::size_t shared_bytes,
             Arguments... arguments) {
-    if (shared_bytes > SHARED_BYTES) std::abort();
-    gridDim = {grid};
-    blockDim = {block};
-    ASAN_POISON_MEMORY_REGION(shared + shared_bytes, SHARED_BYTES - shared_bytes);
-    for (unsigned b = 0; b < grid; ++b) {
-        std::memset(shared, 0xff, shared_bytes);  // NaN to whoever reads before it is written
-        std::barrier<> barrier(block);
-        block_barrier = &barrier;
-        std::vector<std::jthread> threads;
-        for (unsigned t = 0; t < block; ++t) {
-            threads.emplace_back([=] {
-                blockIdx = {b};
-                threadIdx = {t};
-                kernel(arguments...);
-            });
-        }
-    }
-    ASAN_UNPOISON_MEMORY_REGION(shared, SHARED_BYTES);
+    const auto thread = [=] { kernel(arguments...); };
+    using Thread = decltype(thread);
+    run_blocks(grid, block, shared_bytes, [](const void* p) { (*static_cast<Thread*>(p))(); },
+               &thread);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr std::size_t GUARD_BYTES = 0;  // AddressSanitizer has its own
+#else
+inline constexpr std::size_t GUARD_BYTES = 256;
+#endif
 
 // An array that starts `offset` elements behind a 16-byte boundary, with guards around it.
 template <typename T>
 class Buffer {
     std::size_t before_, bytes_;
-    std::unique_ptr<unsigned char[]> memory_;
+    std::vector<unsigned char> memory_;
 
 public:
     Buffer(std::size_t count, std::size_t offset)
         : before_(offset * sizeof(T)), bytes_(count * sizeof(T)),
-          memory_(new unsigned char[before_ + bytes_ + GUARD_BYTES]) {
-        std::memset(memory_.get(), 0xa5, before_ + bytes_ + GUARD_BYTES);
-    }
-    T* data() { return reinterpret_cast<T*>(memory_.get() + before_); }
+          memory_(before_ + bytes_ + GUARD_BYTES, 0xa5) {}
+    T* data() { return reinterpret_cast<T*>(memory_.data() + before_); }
     std::size_t bytes() const { return bytes_; }
     bool guards_intact() const {
         for (std::size_t i = 0; i < before_ + bytes_ + GUARD_BYTES; ++i) {
