@@ -1,7 +1,6 @@
-"""experiments/: the paper's experiments, redone; their figures, who wins, and the command."""
+"""experiments/: the paper's experiments, redone; their figures, and the command."""
 
 import json
-import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -127,81 +126,7 @@ def test_nats_are_those_of_the_model() -> None:
     assert nats.mean() == pytest.approx(model.loss(part, torch.relu), rel=1e-5)
 
 
-# ---- times --------------------------------------------------------------------------------------
-
-
-def test_contestants_take_turns() -> None:
-    turns: list[str] = []
-    times = timing.measure({w: partial(turns.append, w) for w in "AB"}, "cpu", 4, 60)
-    assert {who: t.runs for who, t in times.items()} == {"A": 4, "B": 4}
-    assert "".join(turns) == "AAABBB" + "AABB" * 4  # of two runs the second one counts
-
-
-def test_times_are_microseconds_a_call() -> None:
-    times = timing.measure(
-        {"sleep": partial(time.sleep, 2e-3), "nothing": lambda: None}, "cpu", 5, 60
-    )
-    slept = times["sleep"]
-    assert 2000 <= slept.low <= slept.median <= slept.high < 1e6
-    assert slept.mean >= 2000
-    assert times["nothing"].median < 1000
-
-
-def test_runs_end_with_the_time_but_five_are_taken() -> None:
-    times = timing.measure({"sleep": partial(time.sleep, 1e-3)}, "cpu", 1000, 0.0)
-    assert times["sleep"].runs == timing.LEAST_RUNS == 5
-
-
-def test_the_median_and_quartiles() -> None:
-    found = timing._summary(np.array([5.0, 1.0, 3.0, 2.0, 100.0]))
-    assert found == timing.Time(median=3.0, mean=22.2, low=2.0, high=5.0, runs=5)
-
-
-def exactly(median: float) -> timing.Time:
-    return timing.Time(median, median, median, median, 9)
-
-
-@pytest.mark.parametrize(
-    ("medians", "fastest"),
-    [
-        ({"copy": 1, "PyTorch": 10, "cupylut": 20}, ["PyTorch"]),
-        ({"copy": 1, "PyTorch": 20, "cupylut": 10}, ["cupylut"]),
-        ({"copy": 1, "PyTorch": 10.4, "cupylut": 10}, ["cupylut", "PyTorch"]),
-        ({"copy": 1, "PyTorch": 10.6, "cupylut": 10}, ["cupylut"]),
-    ],
-)
-def test_who_is_fastest(medians: dict[str, float], fastest: list[str]) -> None:
-    assert timing.fastest({who: exactly(median) for who, median in medians.items()}) == fastest
-
-
-def test_quartiles_that_overlap_decide_nothing() -> None:
-    ours = timing.Time(median=10, mean=10, low=9, high=14, runs=5)
-    for low, fastest in ((13.0, ["cupylut", "PyTorch"]), (15.0, ["cupylut"])):
-        other = timing.Time(median=20, mean=20, low=low, high=25, runs=5)
-        assert timing.fastest({"PyTorch": other, "cupylut": ours}) == fastest
-    assert timing.ratio(other, ours) == (2, 15 / 14, 25 / 9)
-
-
-def test_who_won_how_often() -> None:
-    def rows(*winners: list[str]) -> list[dict[str, Any]]:
-        return [{"fastest": who} for who in winners]
-
-    lost = summary.won(rows(["fused"], ["fused", "compiled"]), ("cupylut",))
-    assert lost == "cupylut is fastest in 0 of 2 rows. Of the others: fused in 2, compiled in 1."
-    mixed = summary.won(rows(["cupylut"], ["fused", "cupylut"], ["fused"]), ("cupylut",))
-    assert mixed.startswith(
-        "cupylut is fastest in 1 of 3 rows, and too close to the fastest to tell"
-    )
-    both = summary.won(rows(["linear table", "cupylut"]), ("cupylut", "linear table"))
-    assert both == "cupylut is fastest in 1 of 1 rows."
-
-
-def test_what_there_is_no_time_for_is_named() -> None:
-    left_out: list[str] = []
-    assert list(timing.Limit(60, left_out).within([1, 2], "row")) == [1, 2]
-    assert left_out == []
-    assert list(timing.Limit(0, left_out).within([1, 2], "row")) == []
-    assert left_out == ["row 1: out of time", "row 2: out of time"]
+# ---- contestants -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -215,65 +140,6 @@ def test_contestants_compute_the_same(function: str, dtype: str) -> None:
     for evaluate in found.values():
         y = evaluate(x).double().numpy()
         np.testing.assert_allclose(y, exact, atol=0.05 if dtype == "bfloat16" else 1e-4)
-
-
-# ---- models -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("BERT", 109_482_240),
-        ("BERT-Large", 335_141_888),
-        ("GPT-2", 124_439_808),
-        ("GPT-2 medium", 354_823_168),
-        ("OLMo-1B", 1_176_764_416),
-    ],
-)
-def test_models_are_as_published(name: str, parameters: int) -> None:
-    model = models.build(name, "meta", "float16")
-    assert sum(p.numel() for p in model.parameters()) == parameters
-    assert {p.dtype for p in model.parameters()} == {torch.float16}
-    assert not model.training
-    function = models.ARCHITECTURES[name].function
-    found = [type(m) for m in model.modules() if type(m) is type(activation.as_written(function))]
-    assert len(found) == model.config.num_hidden_layers
-    widths = {p.shape[0] for n, p in model.named_parameters() if n.endswith("gate_proj.weight")}
-    assert widths <= {activation.USES[function].width}
-
-
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_every_activation_is_patched(name: str) -> None:
-    from cupylut.transformers import patch
-
-    model = models.build(name, "meta", "float32")
-    replaced = patch(models.twin(model)).replaced
-    activations = [f for f in replaced if f.what == models.ARCHITECTURES[name].function]
-    assert len(activations) == model.config.num_hidden_layers
-    products = [f for f in replaced if "product" in f.what]
-    assert len(products) == (model.config.num_hidden_layers if name == "OLMo-1B" else 0)
-    assert len(patch(model).replaced) == len(replaced)  # the twin's patch was its own
-
-
-def test_twins_share_weights_and_differ_in_the_activation() -> None:
-    model = models.build("GPT-2", "cpu", "float32", models.Reduction(layers=2, vocabulary=20))
-    numbers = models.tokens(model, 2, 5)
-    assert numbers.shape == (2, 5)
-    assert 0 <= int(numbers.min()) <= int(numbers.max()) < 20
-    calls: list[int] = []
-
-    def relu(x: Any) -> Any:
-        calls.append(x.shape[-1])
-        return torch.relu(x)
-
-    fused = activation.contestants("gelu_tanh", "float32")["fused"]
-    other, same = (models.with_activation(model, "gelu_tanh", f) for f in (relu, fused))
-    assert [*map(id, other.parameters())] == [*map(id, model.parameters())]
-    with torch.inference_mode():
-        before, changed, kept = (m(numbers)[0] for m in (model, other, same))
-    assert calls == [activation.USES["gelu_tanh"].width] * 2
-    assert float((before - changed).abs().max()) > 1e-3
-    torch.testing.assert_close(before, kept, atol=1e-5, rtol=1e-4)
 
 
 # ---- the record, and the command ----------------------------------------------------------------

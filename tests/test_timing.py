@@ -1,0 +1,84 @@
+"""experiments/timing.py and summary.py: turns, quartiles, and who is fastest."""
+
+import time
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cupylut.experiments import summary, timing
+
+
+def test_contestants_take_turns() -> None:
+    turns: list[str] = []
+    times = timing.measure({w: partial(turns.append, w) for w in "AB"}, "cpu", 4, 60)
+    assert {who: t.runs for who, t in times.items()} == {"A": 4, "B": 4}
+    assert "".join(turns) == "AAABBB" + "AABB" * 4  # of two runs the second one counts
+
+
+def test_times_are_microseconds_a_call() -> None:
+    times = timing.measure(
+        {"sleep": partial(time.sleep, 2e-3), "nothing": lambda: None}, "cpu", 5, 60
+    )
+    slept = times["sleep"]
+    assert 2000 <= slept.low <= slept.median <= slept.high < 1e6
+    assert slept.mean >= 2000
+    assert times["nothing"].median < 1000
+
+
+def test_runs_end_with_the_time_but_five_are_taken() -> None:
+    times = timing.measure({"sleep": partial(time.sleep, 1e-3)}, "cpu", 1000, 0.0)
+    assert times["sleep"].runs == timing.LEAST_RUNS == 5
+
+
+def test_the_median_and_quartiles() -> None:
+    found = timing._summary(np.array([5.0, 1.0, 3.0, 2.0, 100.0]))
+    assert found == timing.Time(median=3.0, mean=22.2, low=2.0, high=5.0, runs=5)
+
+
+def exactly(median: float) -> timing.Time:
+    return timing.Time(median, median, median, median, 9)
+
+
+@pytest.mark.parametrize(
+    ("medians", "fastest"),
+    [
+        ({"copy": 1, "PyTorch": 10, "cupylut": 20}, ["PyTorch"]),
+        ({"copy": 1, "PyTorch": 20, "cupylut": 10}, ["cupylut"]),
+        ({"copy": 1, "PyTorch": 10.4, "cupylut": 10}, ["cupylut", "PyTorch"]),
+        ({"copy": 1, "PyTorch": 10.6, "cupylut": 10}, ["cupylut"]),
+    ],
+)
+def test_who_is_fastest(medians: dict[str, float], fastest: list[str]) -> None:
+    assert timing.fastest({who: exactly(median) for who, median in medians.items()}) == fastest
+
+
+def test_quartiles_that_overlap_decide_nothing() -> None:
+    ours = timing.Time(median=10, mean=10, low=9, high=14, runs=5)
+    for low, fastest in ((13.0, ["cupylut", "PyTorch"]), (15.0, ["cupylut"])):
+        other = timing.Time(median=20, mean=20, low=low, high=25, runs=5)
+        assert timing.fastest({"PyTorch": other, "cupylut": ours}) == fastest
+    assert timing.ratio(other, ours) == (2, 15 / 14, 25 / 9)
+
+
+def test_who_won_how_often() -> None:
+    def rows(*winners: list[str]) -> list[dict[str, Any]]:
+        return [{"fastest": who} for who in winners]
+
+    lost = summary.won(rows(["fused"], ["fused", "compiled"]), ("cupylut",))
+    assert lost == "cupylut is fastest in 0 of 2 rows. Of the others: fused in 2, compiled in 1."
+    mixed = summary.won(rows(["cupylut"], ["fused", "cupylut"], ["fused"]), ("cupylut",))
+    assert mixed.startswith(
+        "cupylut is fastest in 1 of 3 rows, and too close to the fastest to tell"
+    )
+    both = summary.won(rows(["linear table", "cupylut"]), ("cupylut", "linear table"))
+    assert both == "cupylut is fastest in 1 of 1 rows."
+
+
+def test_what_there_is_no_time_for_is_named() -> None:
+    left_out: list[str] = []
+    assert list(timing.Limit(60, left_out).within([1, 2], "row")) == [1, 2]
+    assert left_out == []
+    assert list(timing.Limit(0, left_out).within([1, 2], "row")) == []
+    assert left_out == ["row 1: out of time", "row 2: out of time"]
