@@ -62,13 +62,32 @@ def test_a_function_of_the_user_is_not_taken_for_one_of_the_same_name() -> None:
         assert not device.is_declared(own)
 
 
+# A dtype, a kind and a function for every lookup that kernels/elementwise.cu is compiled with.
+LOOKUPS = [
+    *((dtype.name, "linear", "gelu") for dtype in DTYPES),
+    *((dtype, kind, "gelu") for dtype in ("float16", "bfloat16") for kind in ("direct", "full")),
+    ("float16", "compact", "gelu"),
+    ("bfloat16", "compact", "silu"),
+    ("float32", "gate", "gelu"),
+    ("float32", "polynomial", "mish"),
+    ("float32", "polynomial", "softplus"),
+    ("float64", "polynomial", "gelu"),
+]
+
+
 @every_architecture
-@every_dtype
-def test_elementwise_compiles(dtype: np.dtype, architecture: int, tmp_path) -> None:
-    cubin = compile_kernel("elementwise.cu", elementwise_defines(dtype), architecture)
+@pytest.mark.parametrize("case", LOOKUPS, ids="-".join)
+def test_lookups_compile_without_spills(
+    case: tuple[str, str, str], architecture: int, tmp_path
+) -> None:
+    dtype, kind, name = case
+    defines = tuple(device.elementwise_defines(tabulate(name, dtype, kind=kind)).items())
+    cubin = compile_kernel("elementwise.cu", defines, architecture)
+    # Before 8.0 bfloat16 is rounded by several instructions.
+    most = 72 if (architecture, dtype, kind) == (75, "bfloat16", "direct") else 64
     for usage in resources(cubin, tmp_path).values():
         assert usage["STACK"] == usage["LOCAL"] == 0
-        assert usage["REG"] <= 64
+        assert usage["REG"] <= most
 
 
 @every_architecture
@@ -115,6 +134,8 @@ BUDGETS = {
     ("float32", "gate", "silu"): 21.25,  # all segments equally wide
     ("float32", "polynomial"): 43.5,
     ("float64", "polynomial"): 74.0,
+    ("float16", "full"): 4.4375,
+    ("bfloat16", "full"): 4.4375,
     ("float16", "direct"): 12.25,
     ("bfloat16", "direct"): 12.25,
     ("float16", "compact"): 15.5,
