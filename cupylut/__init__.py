@@ -4,6 +4,7 @@ from .accuracy import ErrorReport as ErrorReport
 from .calibration import Calibration as Calibration
 from .declaration import Function as Function
 from .functions import FUNCTIONS as FUNCTIONS
+from .fused import fused as fused
 from .gated import geglu as geglu
 from .gated import swiglu as swiglu
 from .ops import elu as elu

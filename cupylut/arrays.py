@@ -167,7 +167,8 @@ class TorchArrays(NumpyArrays):
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         torch = sys.modules["torch"]
-        result = torch.empty_like(x, dtype=getattr(torch, dtype.name), requires_grad=False)
+        part = x[tuple(map(slice, view.shape))]  # of a packed x, the view is half
+        result = torch.empty_like(part, dtype=getattr(torch, dtype.name), requires_grad=False)
         return result, self.view(result)
 
     def finish(self, result: Any, x: Any) -> Any:
@@ -362,10 +363,10 @@ def is_dense(view: Any) -> bool:
     return True
 
 
-def empty_like(view: Any) -> Any:
-    """A new array like a dense view, with the same strides."""
+def empty_like(view: Any, order: str = "K") -> Any:
+    """A new array like a dense view, with the same strides or in C order."""
     module: Any = np if isinstance(view, np.ndarray) else require_cupy()
-    return module.empty_like(view)
+    return module.empty_like(view, order=order)
 
 
 def flat(view: Any) -> Any:

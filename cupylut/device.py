@@ -60,11 +60,15 @@ def source(name: str) -> str:
     return splice(name)
 
 
-# Entry point -> its file; each has a twin for tables in global memory, named …_uncached.
+# Entry point -> its file; each has a twin for tables in global memory, named …_uncached. Where they
+# are asked for as "fused_activation+BIAS", the kernel is compiled with that macro as true.
 KERNELS = {
     "elementwise": "elementwise.cu",
     "product": "gated.cu",
     "product_gradient": "gated.cu",
+    "packed_product": "gated.cu",
+    "packed_product_gradient": "gated.cu",
+    "fused_activation": "fused.cu",
 }
 
 
@@ -151,9 +155,10 @@ class _Launch:
         cupy.cuda.get_current_stream().synchronize()
         attributes = cupy.cuda.Device(device).attributes
         parameters = tuning_of(device)
-        macros = defines(tables, dtype) | parameters.defines(wide)
         # Each table starts at a multiple of 16 bytes.
         self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
+        entry, *operands = entry.split("+")
+        macros = defines(tables, dtype) | parameters.defines(wide) | dict.fromkeys(operands, "true")
         file = KERNELS[entry]
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
@@ -171,10 +176,13 @@ class _Launch:
             for argument in (each, np.int32(each.nbytes), as_bytes(table.parameters))
         )
 
-    def __call__(self, count: int, *arrays: Any, stream: Any = None) -> None:
-        """Run on arrays (or their addresses) of so many elements, on CuPy's stream or this one."""
+    def __call__(self, count: int, *arguments: Any, stream: Any = None) -> None:
+        """Run on arrays (or their addresses) of so many elements, on CuPy's stream or this one.
+
+        They are the first arguments of the kernel, and what it takes by value behind them.
+        """
         grid = (min(-(-count // self.block_elements), self.max_blocks),)
-        args = (*arrays, self.count(count), *self.tables)
+        args = (*arguments, self.count(count), *self.tables)
         self.kernel(grid, (self.threads,), args, shared_mem=self.shared, stream=stream)
 
 
@@ -227,12 +235,15 @@ def _find(
     return _resident.get(tables[0], {}).get((device, entry, dtype, tables[1:], wide))
 
 
-def run(entry: str, tables: tuple[Table, ...], *arrays: Any) -> None:
-    """Run a kernel of `KERNELS` on flat CuPy arrays of one dtype, on CuPy's current stream."""
-    first = arrays[0]
+def run(entry: str, tables: tuple[Table, ...], *arguments: Any) -> None:
+    """Run a kernel of `KERNELS` on flat CuPy arrays of one dtype, on CuPy's current stream.
+
+    The first has as many elements as there are results.
+    """
+    first = arguments[0]
     if first.size:
         wide = first.size >= WIDE
-        launch_of(entry, tables, first.dtype, first.device.id, wide)(first.size, *arrays)
+        launch_of(entry, tables, first.dtype, first.device.id, wide)(first.size, *arguments)
 
 
 def run_at(
@@ -242,7 +253,7 @@ def run_at(
     tables: tuple[Table, ...],
     dtype: DType,
     count: int,
-    *addresses: int,
+    *arguments: Any,
 ) -> None:
     """The same for arrays at these addresses of the current device, on a stream by its handle."""
     if count:
@@ -251,7 +262,7 @@ def run_at(
         if launch is None:
             with external_stream(stream):
                 launch = launch_of(entry, tables, dtype, device, wide)
-        launch(count, *addresses, stream=_handle(stream))
+        launch(count, *arguments, stream=_handle(stream))
 
 
 def external_stream(stream: int) -> Any:

@@ -4,8 +4,9 @@ f comes from a float32 table (float64 for float64 arrays) and everything is mult
 precision, so a 16-bit result is rounded once, and is the one that the exact product gives but for
 inputs within 2⁻¹² or so of the middle between two results.
 
-`product` and `product_gradient` work on flat arrays of one dtype; `kernels/gated.cu` is their
-device half. With the table of f′ in place of f's, `product` is the backward pass of f itself.
+`product` and `product_gradient` work on flat arrays of one dtype, or on the rows of 2-D ones where
+x and z are the halves of a packed array; `kernels/gated.cu` is their device half. With the table of
+f′ in place of f's, `product` is the backward pass of f itself.
 """
 
 import sys
@@ -15,11 +16,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, workers
+from . import arrays, device, rows, workers
 from .accuracy import DType
-from .ops import check_out, default_table, gelu_form
+from .ops import default_table, filled, gelu_form
 from .tables import Table
-from .tables.linear import CHUNK
+
+Order = Literal["gate_up", "up_gate"]
 
 
 def real(dtype: DType) -> DType:
@@ -28,20 +30,24 @@ def real(dtype: DType) -> DType:
 
 
 def product(table: Table, x: Any, z: Any, out: Any) -> None:
-    """out = z·table(x) for flat NumPy or CuPy arrays; out may be x or z."""
-    if not isinstance(x, np.ndarray):
+    """out = z·table(x) for NumPy or CuPy arrays: flat ones, where out may be x or z.
+
+    Or x and z are the halves of a 2-D array in C order, and so is out.
+    """
+    if isinstance(x, np.ndarray):
+        workers.run(partial(_product, table), x, z, out)
+    elif x.ndim == 1:
         device.run("product", (table,), x, z, out)
-        return
-    workers.run(partial(_product, table), x, z, out)
+    else:
+        rows.run("packed_product", (table,), x, z, out)
 
 
 def _product(table: Table, x: NDArray[Any], z: NDArray[Any], out: NDArray[Any]) -> None:
     with np.errstate(all="ignore"):
-        for i in range(0, x.size, CHUNK):
-            chunk = slice(i, i + CHUNK)
-            y = _values(table, x[chunk])
-            y *= z[chunk].astype(y.dtype)
-            out[chunk] = y
+        for block in rows.blocks(x.shape):
+            y = values(table, x[block].astype(table.dtype))
+            y *= z[block].astype(y.dtype)
+            out[block] = y
 
 
 def product_gradient(
@@ -49,12 +55,15 @@ def product_gradient(
 ) -> None:  # fmt: skip
     """dx = g·z·slope(x) and dz = g·value(x): how z·value(x) changes, for an incoming gradient g.
 
-    Flat NumPy or CuPy arrays; dx and dz may be inputs, but not each other.
+    Flat NumPy or CuPy arrays; dx and dz may be inputs, but not each other. Or x and z, and dx and
+    dz, are the halves of 2-D arrays in C order, as in `product`.
     """
-    if not isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray):
+        workers.run(partial(_product_gradient, value, slope), x, z, g, dx, dz)
+    elif x.ndim == 1:
         device.run("product_gradient", (value, slope), x, z, g, dx, dz)
-        return
-    workers.run(partial(_product_gradient, value, slope), x, z, g, dx, dz)
+    else:
+        rows.run("packed_product_gradient", (value, slope), x, z, g, dx, dz)
 
 
 def _product_gradient(
@@ -67,109 +76,155 @@ def _product_gradient(
     dz: NDArray[Any],
 ) -> None:
     with np.errstate(all="ignore"):
-        for i in range(0, x.size, CHUNK):
-            chunk = slice(i, i + CHUNK)
-            gradient = g[chunk].astype(value.dtype)
-            y, steepness = _values(value, x[chunk]), _values(slope, x[chunk])
-            steepness *= gradient * z[chunk].astype(y.dtype)
+        for block in rows.blocks(x.shape):
+            gradient = g[block].astype(value.dtype)
+            wide = x[block].astype(value.dtype)
+            steepness = values(slope, wide.copy())
+            y = values(value, wide)
+            steepness *= gradient * z[block].astype(y.dtype)
             y *= gradient
-            dx[chunk] = steepness
-            dz[chunk] = y
+            dx[block] = steepness
+            dz[block] = y
 
 
-def _values(table: Table, x: NDArray[Any]) -> NDArray[Any]:
-    wide = x.astype(table.dtype)
-    table.evaluate(wide, wide)
-    return wide
+def values(table: Table, x: NDArray[Any]) -> NDArray[Any]:
+    """x, an array in C order of the table's dtype, with the table's values in its place."""
+    flat = x.reshape(-1)
+    table.evaluate(flat, flat)
+    return x
 
 
-def swiglu(gate: Any, up: Any, *, out: Any = None) -> Any:
+def swiglu(gate: Any, up: Any = None, *, order: Order = "gate_up", out: Any = None) -> Any:
     """y = silu(gate)·up = gate·σ(gate)·up, in one pass.
 
     gate, up: arrays of one kind, shape, device and dtype (float16, bfloat16, float32, float64, or
     integers, which become the float that NumPy's functions make of them), as in `cupylut.gelu`.
+
+    Without up, the first array is packed: the halves of its last axis are gate and up, in this
+    order as Hugging Face and vLLM have them, or for order="up_gate" in the other, as
+    `torch.nn.functional.glu`. In C order it is read as it is, else the halves are copied.
 
     out: an array like them to write to; gate or up itself is allowed.
 
     Returns an array of gate's kind, dtype, device, shape and memory order (or out). In float16 and
     bfloat16 the exact product is rounded once, to within 0.51 ulp; in float32 it is within 2.5 ulp.
 
-    Raises TypeError and ValueError as `cupylut.gelu` does, and for a gate and up that differ.
+    Raises TypeError and ValueError as `cupylut.gelu` does, for a gate and up that differ, and for a
+    packed array whose last axis is odd.
 
     Source: Shazeer, "GLU Variants Improve Transformer" (arXiv 2002.05202).
 
     >>> import numpy as np
     >>> swiglu(np.float32([-1, 0, 1]), np.float32([2, 2, 2])).round(4)
     array([-0.5379,  0.    ,  1.4621], dtype=float32)
+    >>> swiglu(np.float32([-1, 0, 1, 2, 2, 2])).round(4)
+    array([-0.5379,  0.    ,  1.4621], dtype=float32)
     """
-    return _gated("silu", gate, up, out)
+    return _gated("silu", gate, up, order, out)
 
 
 def geglu(
-    gate: Any, up: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = None
-) -> Any:  # fmt: skip
+    gate: Any,
+    up: Any = None,
+    approximate: Literal["none", "tanh"] = "none",
+    *,
+    order: Order = "gate_up",
+    out: Any = None,
+) -> Any:
     """y = gelu(gate)·up, in one pass, with OpenAI's tanh form of gelu for approximate="tanh".
 
-    gate, up, out, the result and the errors raised are those of `cupylut.swiglu`.
+    gate, up, order, out, the result and the errors raised are those of `cupylut.swiglu`.
 
     Source: Shazeer, "GLU Variants Improve Transformer" (arXiv 2002.05202).
 
     >>> print(f"{geglu(1.0, 3.0):.4f}")
     2.5240
     """
-    return _gated(gelu_form(approximate), gate, up, out)
+    return _gated(gelu_form(approximate), gate, up, order, out)
 
 
-def _gated(function: str, gate: Any, up: Any, out: Any) -> Any:
+def _gated(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
+    if order not in ("gate_up", "up_gate"):
+        raise ValueError(f'order={order!r}: choose "gate_up" or "up_gate"')
+    if up is not None and order != "gate_up":
+        raise ValueError(f"order={order!r} is that of a packed array: leave it out, or up")
     torch = sys.modules.get("torch")
     if isinstance(gate, getattr(torch, "Tensor", ())):
-        if isinstance(up, torch.Tensor) and gate.is_floating_point() and out is None:  # type: ignore[union-attr]
-            from . import torch_operators  # above this module; imports torch
+        if out is None and gate.is_floating_point():  # type: ignore[union-attr]
+            from . import torch_operators, torch_packed  # above this module; import torch
 
-            return torch_operators.product(gate, up, function)
+            if up is None:
+                return torch_packed.packed_product(gate, function, order == "gate_up")
+            if isinstance(up, torch.Tensor):  # type: ignore[union-attr]
+                return torch_operators.product(gate, up, function)
         if torch.compiler.is_compiling():  # type: ignore[union-attr]
-            return torch.compiler.disable(_run)(function, gate, up, out)  # type: ignore[union-attr]
-    return _run(function, gate, up, out)
+            run = torch.compiler.disable(_run)  # type: ignore[union-attr]
+            return run(function, gate, up, order, out)
+    return _run(function, gate, up, order, out)
 
 
-def _run(function: str, gate: Any, up: Any, out: Any) -> Any:
+def _run(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
     library = arrays.library_of(gate)
-    if type(arrays.library_of(up)) is not type(library):
+    if up is not None and type(arrays.library_of(up)) is not type(library):
         raise TypeError(f"gate is a {type(gate).__name__}, up a {type(up).__name__}: give one kind")
     with library.context(gate):
-        x, z = library.view(gate), library.view(up)
+        x = packed = library.view(gate)
+        if up is None:
+            x, z = halves(packed, order == "gate_up")
+        else:
+            z = library.view(up)
         dtype = library.result_dtype(x)
         if library.result_dtype(z) != dtype:
             raise TypeError(f"gate gives {dtype}, up {library.result_dtype(z)}: convert one")
         if x.shape != z.shape:
             raise ValueError(f"gate has shape {x.shape}, up {z.shape}: give equal shapes")
+        table = default_table(function, real(dtype))
         if library.is_traced(x) or library.is_traced(z):
             from . import jax
 
             if out is not None:
                 library.check_out(out, gate)
-            return jax.product(default_table(function, real(dtype)), gate, up).astype(dtype)
+            both = (x, z) if up is None else (gate, up)
+            return jax.product(table, *both).astype(dtype)
         if x.device != z.device:
             raise ValueError(f"gate lies on {x.device}, up on {z.device}: move one")
-        target = None
-        if out is not None:
-            target = check_out(library, gate, x, dtype, out)
-            check_out(library, up, z, dtype, out)
-        if target is not None and arrays.is_dense(target):
-            result, dense = out, target
-        else:
-            result, dense = library.empty_like(x, dtype, gate)
-        x, z = (arrays.flat(_like(view, dense)) for view in (x, z))
-        product(default_table(function, real(dtype)), x, z, arrays.flat(dense))
-        if target is None:
-            return library.finish(result, gate)
-        if target is not dense:
-            target[...] = dense
-        library.written(out)
-        return out
+        fill = partial(_fill, table, x, z)
+        if up is None:
+            fill = partial(_fill_packed, table, packed, order == "gate_up")
+        operands = [(gate, x), (gate if up is None else up, z)]
+        return filled(library, operands, dtype, out, fill)
 
 
-def _like(view: Any, dense: Any) -> Any:
+def halves(packed: Any, gate_first: bool) -> tuple[Any, Any]:
+    """The gate and up of an array or tensor that has both in its last axis, without a copy."""
+    if packed.ndim == 0 or packed.shape[-1] % 2:
+        raise ValueError(
+            f"a packed array of shape {tuple(packed.shape)}: its last axis has to be even, to hold "
+            "gate and up; or give them as two arrays"
+        )
+    half = packed.shape[-1] // 2
+    first, second = packed[..., :half], packed[..., half:]
+    return (first, second) if gate_first else (second, first)
+
+
+def _fill(table: Table, x: Any, z: Any, out: Any) -> None:
+    """out = z·table(x) for views of one shape, out dense."""
+    x, z = (arrays.flat(laid_out(view, out)) for view in (x, z))
+    product(table, x, z, arrays.flat(out))
+
+
+def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
+    """The same for the halves of the last axis; in C order without a copy."""
+    width = out.shape[-1]
+    in_c_order = packed.flags.c_contiguous and out.flags.c_contiguous
+    if in_c_order and packed.dtype == out.dtype and out.size > width > 0:
+        x, z = halves(packed.reshape(-1, 2 * width), gate_first)
+        product(table, x, z, out.reshape(-1, width))
+    else:
+        _fill(table, *halves(packed, gate_first), out)
+
+
+def laid_out(view: Any, dense: Any) -> Any:
     """The view, or a copy of it in the dtype and layout of a dense one."""
     if view.dtype == dense.dtype and arrays.same_layout(view, dense):
         return view

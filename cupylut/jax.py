@@ -64,6 +64,17 @@ def product(table: Table, x: Any, z: Any) -> Any:
     return z.astype(table.dtype) * lookup(table, x.astype(table.dtype))
 
 
+def fused(
+    table: Table, x: Any, *, bias: Any = None, scale: Any = None, residual: Any = None
+) -> Any:
+    """residual + scale·table(x + bias) for JAX arrays, in the dtype of the table."""
+    y = x.astype(table.dtype)
+    y = lookup(table, y if bias is None else y + bias.astype(table.dtype))
+    if scale is not None:
+        y = y * jnp.asarray(scale, table.dtype)
+    return y if residual is None else y + residual.astype(table.dtype)
+
+
 # Compiled by itself, a lookup that a model does many times is traced once, and its table is held
 # once in the program. Tables are immutable and compare by identity.
 @partial(jax.jit, static_argnums=0)

@@ -1,7 +1,7 @@
 """The activations as functions of arrays: validate, choose the table, evaluate in place."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -47,19 +47,7 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
             from .jax import lookup
 
             return lookup(table, x.astype(dtype))
-        if out is None:
-            result, target = library.empty_like(source, dtype, x)
-            _evaluate(table, source, target)
-            return library.finish(result, x)
-        target = check_out(library, x, source, dtype, out)
-        if arrays.is_dense(target):
-            _evaluate(table, source, target)
-        else:
-            _, dense = library.empty_like(source, dtype, x)
-            _evaluate(table, source, dense)
-            target[...] = dense
-        library.written(out)
-        return out
+        return filled(library, [(x, source)], dtype, out, partial(_evaluate, table, source))
 
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
@@ -72,6 +60,35 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
         workers.run(table.evaluate, x, y)
     else:
         device.evaluate(table, x, y)
+
+
+def filled(
+    library: arrays.NumpyArrays,
+    operands: Sequence[tuple[Any, Any]],
+    dtype: DType,
+    out: Any,
+    fill: Callable[[Any], None],
+) -> Any:
+    """`out`, or where it is None a new array like the first operand, as `fill` leaves it.
+
+    operands: arrays of one library, with views of the result's shape, that `out` has to fit.
+    fill: writes to a dense view of the result's shape and dtype, which may be an operand's own.
+    """
+    x, view = operands[0]
+    if out is None:
+        result, target = library.empty_like(view, dtype, x)
+        fill(target)
+        return library.finish(result, x)
+    for operand in operands:
+        target = check_out(library, *operand, dtype, out)
+    if arrays.is_dense(target):
+        fill(target)
+    else:
+        _, dense = library.empty_like(view, dtype, x)
+        fill(dense)
+        target[...] = dense
+    library.written(out)
+    return out
 
 
 def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:

@@ -1,7 +1,7 @@
 """PyTorch: the functions as modules, in place of those of `torch.nn`.
 
-The functions themselves are `cupylut.gelu` and so on, which take tensors; `activation` and
-`product` are the same for a function by name.
+The functions themselves are `cupylut.gelu` and so on, which take tensors; `activation`, `product`
+and `packed_product` are the same for a function by name.
 
 `cupylut.gelu(tensor)` imports by itself what it needs. A program that loads an exported model
 imports this module beforehand, so that its operators are there.
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from .functions import as_function
 from .ops import gelu_form
+from .torch_fused import fused  # noqa: F401  (an operator, for exported models)
 from .torch_operators import activation, product
+from .torch_packed import packed_product
 
 
 class Activation(torch.nn.Module):  # type: ignore[misc]
@@ -80,7 +82,11 @@ class QuickGELU(Activation):
 class Gated(torch.nn.Module):  # type: ignore[misc]
     """y = f(gate)·up in one pass, f a function of `cupylut.FUNCTIONS` by name.
 
+    Without up, the halves of the last axis of one tensor are gate and up, in this order.
+
     >>> Gated("sigmoid")(torch.tensor([0.0]), torch.tensor([3.0]))
+    tensor([1.5000])
+    >>> Gated("sigmoid")(torch.tensor([0.0, 3.0]))
     tensor([1.5000])
     """
 
@@ -90,7 +96,9 @@ class Gated(torch.nn.Module):  # type: ignore[misc]
         as_function(function)
         self.function = function
 
-    def forward(self, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(self, gate: Tensor, up: Tensor | None = None) -> Tensor:
+        if up is None:
+            return packed_product(gate, self.function)
         return product(gate, up, self.function)
 
     def extra_repr(self) -> str:

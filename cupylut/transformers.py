@@ -32,6 +32,7 @@ from .tables import Table
 from .tabulate import tabulate
 from .torch import Activation
 from .torch_operators import activation, product
+from .torch_packed import packed_product
 from .transformers_activations import Verdict, verdict
 from .transformers_kernels import kernel_mapping
 
@@ -61,16 +62,13 @@ class _Product:
         return f"{self.function} and the product in one pass"
 
     def __call__(self, module: Any, x: Tensor) -> Any:
-        gate, *rest = (getattr(module, name)(x) for name in self.mlp.projections)
-        if rest:
-            (up,) = rest
+        gate, *up = (getattr(module, name)(x) for name in self.mlp.projections)
+        if not up:
+            y = packed_product(gate, self.function, self.mlp.gate_first)
+        elif gate.dtype == up[0].dtype and gate.shape == up[0].shape:
+            y = product(gate, up[0], self.function)
         else:
-            halves = gate.chunk(2, dim=-1)
-            gate, up = halves if self.mlp.gate_first else reversed(halves)
-        if gate.dtype == up.dtype and gate.shape == up.shape:
-            y = product(gate, up, self.function)
-        else:
-            y = activation(gate, self.function) * up
+            y = activation(gate, self.function) * up[0]
         for name in self.mlp.down:
             y = getattr(module, name)(y)
         return y

@@ -17,20 +17,21 @@ class Tuning:
 
     vector_bytes: what one instruction loads or stores.
 
-    vectors: how many vectors a thread has on their way at once. Bytes a second times latency must
-    be on their way in all: 3.35 TB/s and 0.7 µs ask 18 KB of each of an H100's 132 processors,
-    8 TB/s on a B200 39 KB. 32 bytes of 1,536 threads, which is what 40 registers allow, are 48 KB.
+    bytes_in_flight: how many a thread loads before it needs any: as many vectors of all inputs, or
+    one of each if that is more. Bytes a second times latency must be on their way in all: 3.35 TB/s
+    and 0.7 µs ask 18 KB of each of an H100's 132 processors, 8 TB/s on a B200 39 KB. 32 bytes of
+    1,536 threads, which is what 40 registers allow, are 48 KB.
     """
 
     threads: tuple[int, ...]
     vector_bytes: int
-    vectors: int
+    bytes_in_flight: int
 
     def defines(self, wide: bool = False) -> dict[str, str]:
         """What the kernels are compiled with; `wide` for arrays of 2³¹ elements and more."""
         return {
             "VECTOR_BYTES": str(self.vector_bytes),
-            "VECTORS": str(self.vectors),
+            "IN_FLIGHT": str(self.bytes_in_flight),
             # An address takes one instruction from a 32-bit index, two from a 64-bit one.
             "INDEX": "long long" if wide else "unsigned",
         }
@@ -38,11 +39,12 @@ class Tuning:
 
 _THREADS = 256, 512, 1024
 
-# From the compute capability on, times 10; 32-byte instructions came with 10.0. Two vectors share
-# the instructions that the loop itself takes; four share them no better, and take more registers.
+# From the compute capability on, times 10; 32-byte instructions came with 10.0. Two vectors of 16
+# bytes share the instructions that the loop itself takes; four share them no better, and take more
+# registers.
 TUNINGS = {
-    75: Tuning(threads=_THREADS, vector_bytes=16, vectors=2),
-    100: Tuning(threads=_THREADS, vector_bytes=32, vectors=1),
+    75: Tuning(threads=_THREADS, vector_bytes=16, bytes_in_flight=32),
+    100: Tuning(threads=_THREADS, vector_bytes=32, bytes_in_flight=32),
 }
 
 WIDE = 1 << 31

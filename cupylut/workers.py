@@ -41,16 +41,18 @@ def set_workers(workers: int) -> Iterator[None]:
 
 
 def run(evaluate: Callable[..., None], *arrays: NDArray[Any]) -> None:
-    """evaluate(*arrays) for flat arrays of one size, in parts of whole chunks."""
+    """evaluate(*arrays) for arrays of one shape, in parts of their first axis and whole chunks."""
     size = arrays[0].size
     workers = min(_workers.get(), size // CHUNK)
     if workers <= 1:
         evaluate(*arrays)
         return
-    step = -(-size // (workers * CHUNK)) * CHUNK
+    length = len(arrays[0])
+    chunk = max(1, CHUNK * length // size)
+    step = -(-length // (workers * chunk)) * chunk
     with ThreadPoolExecutor(workers) as pool:
         for part in [
             pool.submit(evaluate, *(array[i : i + step] for array in arrays))
-            for i in range(0, size, step)
+            for i in range(0, length, step)
         ]:
             part.result()

@@ -3,8 +3,10 @@
 ==================  ===============================================================================
 ``elementwise.cu``  out = table(x) over an array: table into shared memory, whole vectors
 ``gated.cu``        out = z · table(x) for gated layers and backward passes, and its gradient
-``formula.cu``      the same by a formula and no table: what the tables are measured against
-``stream.cuh``      the pass over arrays that they share, and the copy into shared memory
+``fused.cu``        out = residual + scale · table(x + bias), whichever of them there are
+``formula.cu``      out = f(x) by a formula and no table: what the tables are measured against
+``stream.cuh``      the pass over arrays that all share, and the copy into shared memory
+``rows.cuh``        which row and column an element of an array is in
 ``build.cu``        the nodes of a function, computed on the device, and the lines between them
 ``linear.cuh``      one lookup in a linear table; its Python half is ``cupylut/tables/linear.py``
 ``direct.cuh``      one lookup by bit pattern, in 16 bits; ``cupylut/tables/direct.py``

@@ -1,4 +1,5 @@
-// y = z · table(x) over arrays, and the gradient of that.
+// y = z · table(x) over arrays, and the gradient of that; x and z are arrays of their own, or packed
+// in one array as the halves of its rows.
 //
 // Compiled once per storage type and kinds of table:
 //   SCALAR  float, double, Float16 or BFloat16: what the arrays hold
@@ -12,9 +13,30 @@
 #include "gate.cuh"
 #include "linear.cuh"
 #include "polynomial.cuh"
+#include "rows.cuh"
 #include "stream.cuh"
 
+// Where the operands of element i lie, and those of vector i: at the same number …
+struct Apart {
+    __device__ __forceinline__ Index element(Index i) const { return i; }
+    __device__ __forceinline__ Index vector(Index i) const { return i; }
+};
+
+// … or in one half of the rows of a packed array, where the other half of a row lies between.
+struct Halves {
+    Rows rows;  // as wide as a half
+
+    __device__ __forceinline__ unsigned element(unsigned i) const {
+        return i + rows.row(i) * rows.width;
+    }
+    __device__ __forceinline__ unsigned vector(unsigned i) const {
+        constexpr unsigned LANES = Vector<SCALAR>::LANES;
+        return i + rows.row(i * LANES) * (rows.width / LANES);
+    }
+};
+
 // z · f(x); with f′ in place of f, the gradient of f for an incoming gradient z.
+template <typename Place>
 struct Product {
     using Lanes = Vector<SCALAR>;
     using Entry = TABLE::Entry;
@@ -26,6 +48,7 @@ struct Product {
     SCALAR* y;
     Split parts;
     TABLE value;
+    Place place;
 
     __device__ __forceinline__ SCALAR operator()(SCALAR x, SCALAR z, const Entry* entries) const {
         SCALAR y;
@@ -34,7 +57,8 @@ struct Product {
     }
 
     __device__ __forceinline__ Input load(Index i) const {
-        return {words(x, parts)[i], words(z, parts)[i]};
+        const auto at = place.vector(i);
+        return {words(x, parts)[at], words(z, parts)[at]};
     }
 
     __device__ __forceinline__ void store(Index i, const Input& in, const Entry* entries) const {
@@ -48,32 +72,67 @@ struct Product {
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {
-        y[i] = (*this)(x[i], z[i], entries);
+        const auto at = place.element(i);
+        y[i] = (*this)(x[at], z[at], entries);
     }
 };
 
-extern "C" __global__ void product(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries,
-    int bytes, TABLE value) {
+// Runs a body with one table: in shared memory, launched with that many bytes of it, …
+template <typename Body>
+__device__ __forceinline__ void run(
+    Index count, const Body& body, const TABLE::Entry* entries, int bytes) {
     extern __shared__ __align__(16) unsigned char shared[];
-    const Split parts = split(count, x, z, y);
-    stream(count, parts, Product{x, z, y, parts, value}, [=] {
+    stream(count, body.parts, body, [=] {
         const auto copy = copied(shared, entries, bytes);
         __syncthreads();
         return copy;
     });
 }
 
-// The table in global memory: for tables that do not fit.
+// … or in global memory, for tables that do not fit.
+template <typename Body>
+__device__ __forceinline__ void run_uncached(
+    Index count, const Body& body, const TABLE::Entry* entries) {
+    stream(count, body.parts, body, [=] { return entries; });
+}
+
+extern "C" __global__ void product(
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries,
+    int bytes, TABLE value) {
+    const Split parts = split(count, x, z, y);
+    run(count, Product<Apart>{x, z, y, parts, value, {}}, entries, bytes);
+}
+
 extern "C" __global__ void product_uncached(
     const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries, int,
     TABLE value) {
     const Split parts = split(count, x, z, y);
-    stream(count, parts, Product{x, z, y, parts, value}, [=] { return entries; });
+    run_uncached(count, Product<Apart>{x, z, y, parts, value, {}}, entries);
+}
+
+// x and z point to the two halves of the first row of a packed array, in either order.
+extern "C" __global__ void packed_product(
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Halves place, Index count,
+    const TABLE::Entry* entries, int bytes, TABLE value) {
+    const Split parts = split_rows(count, place.rows, x, z, y);
+    run(count, Product<Halves>{x, z, y, parts, value, place}, entries, bytes);
+}
+
+extern "C" __global__ void packed_product_uncached(
+    const SCALAR* x, const SCALAR* z, SCALAR* y, Halves place, Index count,
+    const TABLE::Entry* entries, int, TABLE value) {
+    const Split parts = split_rows(count, place.rows, x, z, y);
+    run_uncached(count, Product<Halves>{x, z, y, parts, value, place}, entries);
 }
 
 #ifdef SLOPE
+struct Entries {
+    const TABLE::Entry* value;
+    const SLOPE::Entry* slope;
+};
+
 // For y = z · f(x) and an incoming gradient g: dx = g · z · f′(x), dz = g · f(x).
+template <typename Place>
 struct ProductGradient {
     using Lanes = Vector<SCALAR>;
     struct Input {
@@ -82,16 +141,13 @@ struct ProductGradient {
     struct Output {
         SCALAR dx, dz;
     };
-    struct Entries {
-        const TABLE::Entry* value;
-        const SLOPE::Entry* slope;
-    };
 
     const SCALAR *x, *z, *g;
     SCALAR *dx, *dz;
     Split parts;
     TABLE value;
     SLOPE slope;
+    Place place;
 
     __device__ __forceinline__ Output operator()(
         SCALAR x, SCALAR z, SCALAR g, const Entries& entries) const {
@@ -103,7 +159,8 @@ struct ProductGradient {
     }
 
     __device__ __forceinline__ Input load(Index i) const {
-        return {words(x, parts)[i], words(z, parts)[i], words(g, parts)[i]};
+        const auto at = place.vector(i);
+        return {words(x, parts)[at], words(z, parts)[at], words(g, parts)[i]};
     }
 
     __device__ __forceinline__ void store(
@@ -116,31 +173,47 @@ struct ProductGradient {
             first.lane[k] = out.dx;
             second.lane[k] = out.dz;
         }
-        vectors(dx, parts)[i] = first;
-        vectors(dz, parts)[i] = second;
+        const auto at = place.vector(i);
+        vectors(dx, parts)[at] = first;
+        vectors(dz, parts)[at] = second;
     }
 
     __device__ __forceinline__ void single(Index i, const Entries& entries) const {
-        const Output out = (*this)(x[i], z[i], g[i], entries);
-        dx[i] = out.dx;
-        dz[i] = out.dz;
+        const auto at = place.element(i);
+        const Output out = (*this)(x[at], z[at], g[i], entries);
+        dx[at] = out.dx;
+        dz[at] = out.dz;
     }
 };
 
-// Launch with the bytes of both tables, those of the first rounded up to a multiple of 16.
+// The same with two tables: launched with the bytes of both, those of the first rounded up to a
+// multiple of 16.
+template <typename Body>
+__device__ __forceinline__ void run(
+    Index count, const Body& body, const Entries& entries, int value_bytes, int slope_bytes) {
+    extern __shared__ __align__(16) unsigned char shared[];
+    stream(count, body.parts, body, [=] {
+        const Entries copies = {
+            copied(shared, entries.value, value_bytes),
+            copied(shared + (value_bytes + 15) / 16 * 16, entries.slope, slope_bytes)};
+        __syncthreads();
+        return copies;
+    });
+}
+
+template <typename Body>
+__device__ __forceinline__ void run_uncached(
+    Index count, const Body& body, const Entries& entries) {
+    stream(count, body.parts, body, [=] { return entries; });
+}
+
 extern "C" __global__ void product_gradient(
     const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Index count,
     const TABLE::Entry* value_entries, int value_bytes, TABLE value,
     const SLOPE::Entry* slope_entries, int slope_bytes, SLOPE slope) {
-    extern __shared__ __align__(16) unsigned char shared[];
     const Split parts = split(count, x, z, g, dx, dz);
-    stream(count, parts, ProductGradient{x, z, g, dx, dz, parts, value, slope}, [=] {
-        const ProductGradient::Entries copies = {
-            copied(shared, value_entries, value_bytes),
-            copied(shared + (value_bytes + 15) / 16 * 16, slope_entries, slope_bytes)};
-        __syncthreads();
-        return copies;
-    });
+    run(count, ProductGradient<Apart>{x, z, g, dx, dz, parts, value, slope, {}},
+        {value_entries, slope_entries}, value_bytes, slope_bytes);
 }
 
 extern "C" __global__ void product_gradient_uncached(
@@ -148,7 +221,26 @@ extern "C" __global__ void product_gradient_uncached(
     const TABLE::Entry* value_entries, int, TABLE value, const SLOPE::Entry* slope_entries, int,
     SLOPE slope) {
     const Split parts = split(count, x, z, g, dx, dz);
-    stream(count, parts, ProductGradient{x, z, g, dx, dz, parts, value, slope},
-           [=] { return ProductGradient::Entries{value_entries, slope_entries}; });
+    run_uncached(count, ProductGradient<Apart>{x, z, g, dx, dz, parts, value, slope, {}},
+                 Entries{value_entries, slope_entries});
+}
+
+// dx and dz point to the two halves of the first row of an array packed like that of x and z.
+extern "C" __global__ void packed_product_gradient(
+    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Halves place,
+    Index count, const TABLE::Entry* value_entries, int value_bytes, TABLE value,
+    const SLOPE::Entry* slope_entries, int slope_bytes, SLOPE slope) {
+    const Split parts = split_rows(count, place.rows, x, z, g, dx, dz);
+    run(count, ProductGradient<Halves>{x, z, g, dx, dz, parts, value, slope, place},
+        {value_entries, slope_entries}, value_bytes, slope_bytes);
+}
+
+extern "C" __global__ void packed_product_gradient_uncached(
+    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Halves place,
+    Index count, const TABLE::Entry* value_entries, int, TABLE value,
+    const SLOPE::Entry* slope_entries, int, SLOPE slope) {
+    const Split parts = split_rows(count, place.rows, x, z, g, dx, dz);
+    run_uncached(count, ProductGradient<Halves>{x, z, g, dx, dz, parts, value, slope, place},
+                 Entries{value_entries, slope_entries});
 }
 #endif

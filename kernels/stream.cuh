@@ -3,13 +3,13 @@
 //
 // Compiled with the numbers of cupylut/tuning.py:
 //   VECTOR_BYTES  a vector, that is one load or store of a thread
-//   VECTORS       how many vectors a thread has on their way at once
+//   IN_FLIGHT     how many bytes a thread has on their way at once, unless a vector is more
 //   INDEX         counts elements: unsigned below 2³¹ of them, long long from there on
 #pragma once
 
 #ifndef INDEX  // those of most GPUs
 #define VECTOR_BYTES 16
-#define VECTORS 2
+#define IN_FLIGHT 32
 #define INDEX unsigned
 #endif
 
@@ -96,6 +96,9 @@ __device__ __forceinline__ void stream(
     const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
     const Index thread = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
 
+    constexpr int BYTES = sizeof(typename Body::Input) > VECTOR_BYTES
+        ? sizeof(typename Body::Input) : VECTOR_BYTES;
+    constexpr int VECTORS = IN_FLIGHT > BYTES ? IN_FLIGHT / BYTES : 1;
     typename Body::Input in[VECTORS];
     Index i = thread;
     const auto load = [&] {

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from cupylut import device
-from cupylut.experiments.counts import LOOP_BYTES
 from cupylut.tuning import tuning
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -91,25 +90,29 @@ def instructions(cubin: bytes, kernel: str, folder: Path) -> list[str]:
     return [line for line in lines if line.endswith((";", ":"))]
 
 
-def vector_loop(code: list[str]) -> list[str]:
-    """The innermost loop around vector stores."""
+def vector_loop(code: list[str], bits: str = "128|256") -> list[str]:
+    """The innermost loop around vector stores of so many bits."""
     labels = {line[:-1]: i for i, line in enumerate(code) if line.endswith(":")}
     loops = []
     for end, line in enumerate(code):
         if "BRA" in line:
             start = labels.get(line.split("(")[-1].rstrip(") ;"), end)
             loop = code[start : end + 1]
-            if any(VECTOR_STORE.search(each) for each in loop):
+            if stored_bytes(loop, bits):
                 loops.append(loop)
     if not loops:
         raise AssertionError("no loop around the vector store")
     return min(loops, key=len)
 
 
-VECTOR_STORE = re.compile(r"\bSTG\.E\S*\.(128|256)\b")
+def stored_bytes(code: list[str], bits: str = "128|256") -> int:
+    """The bytes that a thread stores in vectors of so many bits."""
+    stores = (re.search(rf"\bSTG\.E\S*\.({bits})\b", line) for line in code)
+    return sum(int(store[1]) // 8 for store in stores if store)
 
 
-def per_element(code: list[str], dtype: np.dtype) -> float:
+def per_element(code: list[str], dtype: np.dtype, outputs: int = 1) -> float:
     """The instructions of the vector loop, all of them, divided by the elements it handles."""
-    count = sum(not line.endswith(":") for line in vector_loop(code))
-    return count / (LOOP_BYTES // dtype.itemsize)
+    loop = vector_loop(code)
+    count = sum(not line.endswith(":") for line in loop)
+    return count * outputs * dtype.itemsize / stored_bytes(loop)

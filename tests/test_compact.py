@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cubin import LOOP_BYTES, compile_kernel, instructions, vector_loop
+from cubin import compile_kernel, instructions, vector_loop
 from host_cuda import SANITIZERS, Program
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, CompactTable, device, load, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened
+from cupylut.experiments.counts import LOOP_BYTES
 from cupylut.tables.compact import SEGMENTS
 from cupylut.tables.fit_compact import (
     DESIGNS,

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from cubin import (
     ARCHITECTURES,
-    LOOP_BYTES,
     compile_kernel,
     instructions,
     per_element,
@@ -22,6 +21,7 @@ from test_linear import assert_same_bits, inputs
 from cupylut import FUNCTIONS, device, tabulate
 from cupylut.accuracy import DTYPES
 from cupylut.declaration import Tail
+from cupylut.experiments.counts import LOOP_BYTES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -70,6 +70,8 @@ class Kernel:
             self.elementwise(*grid, *block, shared_mem, *args)
         elif self.name.startswith("product"):
             self.product(*grid, *block, shared_mem, *args)
+        elif self.name.startswith(("packed", "fused")):
+            self.rows(*grid, *block, shared_mem, *args)
         elif self.name == "nodes":
             self.nodes(*args)
         else:
@@ -115,7 +117,7 @@ class Kernel:
         program = host_cuda.build("gated", tuple(defines.items()), None, host_cuda.KERNELS)
         keys = ("TABLE", "SLOPE")[: len(sizes)]
         lengths = [n // ENTRY_BYTES[defines[key]] for n, key in zip(sizes, keys, strict=True)]
-        arguments = [int(count), *[*lengths, 0][:2], grid, block, 0, 0, int(not cached)]
+        arguments = [int(count), *[*lengths, 0][:2], grid, block, 0, 0, int(not cached), 0]
         stdin = b""
         for entries, parameters in zip(tables[::3], tables[2::3], strict=True):
             stdin += parameters.tobytes() + entries.tobytes()
@@ -124,6 +126,10 @@ class Kernel:
         made = np.frombuffer(host_cuda.run(program, arguments, stdin), outputs[0].dtype)
         for i, out in enumerate(outputs):
             out[...] = made[i * out.size :][: out.size]
+
+    def rows(self, grid, block, shared, *args) -> None:
+        """Arguments of the kernels that know of rows: kept for a test to look at."""
+        ROWS.append((self.name, dict(reversed(self.defines)), grid, block, shared, args))
 
     def build(
         self, count: Any, lo: Any, step: Any, balanced: int, real: int, tails: bytes
@@ -149,6 +155,7 @@ class Kernel:
 
 LAUNCHES: list[tuple[str, tuple, tuple, int]] = []
 STREAMS: list[Any] = []
+ROWS: list[tuple[Any, ...]] = []
 
 
 class Module:
@@ -223,7 +230,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
     device._module.cache_clear()
     device._handle.cache_clear()
-    for log in (COMPILED, LAUNCHES, STREAMS, SYNCHRONIZED):
+    for log in (COMPILED, LAUNCHES, STREAMS, ROWS, SYNCHRONIZED):
         log.clear()
     yield
     device._module.cache_clear()

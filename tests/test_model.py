@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from cubin import LOOP_BYTES, compile_kernel, instructions, vector_loop
+from cubin import compile_kernel, instructions, stored_bytes, vector_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import made_cell, made_record
@@ -21,7 +21,15 @@ from made_up import made_cell, made_record
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
 from cupylut.experiments import banks, formula, model, performance
-from cupylut.experiments.counts import ARCHITECTURES, COUNTS, Case, Count, format_line, parse
+from cupylut.experiments.counts import (
+    ARCHITECTURES,
+    COUNTS,
+    LOOP_BYTES,
+    Case,
+    Count,
+    format_line,
+    parse,
+)
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
 
@@ -66,9 +74,12 @@ def loop(case: Case, architecture: int) -> list[str]:
 
 
 def count(code: list[str]) -> Count:
+    """Those of as many turns of a loop as handle LOOP_BYTES."""
     opcodes = [re.sub(r"^@!?\S+\s+", "", line).split()[0].split(".")[0] for line in code]
     pipes = Counter(map(pipe, opcodes))
-    return Count(len(code), *(pipes[name] for name in ("fma", "alu", "special", "double")))
+    turns = LOOP_BYTES // stored_bytes(code)
+    counts = len(code), *(pipes[name] for name in ("fma", "alu", "special", "double"))
+    return Count(*(turns * each for each in counts))
 
 
 def assert_up_to_date(case: Case, architecture: int) -> None:

@@ -1,8 +1,9 @@
 """tuning.py: what each generation of GPUs is launched with."""
 
 import pytest
-from cubin import ARCHITECTURES, LOOP_BYTES
+from cubin import ARCHITECTURES
 
+from cupylut.experiments.counts import LOOP_BYTES
 from cupylut.tuning import TUNINGS, tuning
 
 
@@ -12,7 +13,7 @@ def test_every_generation_has_launch_parameters(architecture: int) -> None:
     assert found is TUNINGS[75 if architecture < 100 else 100]
     assert sorted(found.threads) == list(found.threads)
     assert not [threads for threads in found.threads if threads % 32 or threads > 1024]
-    assert found.vector_bytes * found.vectors == LOOP_BYTES
+    assert found.bytes_in_flight == LOOP_BYTES
     # 32-byte instructions came with 10.0.
     assert found.vector_bytes == (16 if architecture < 100 else 32)
 
@@ -24,5 +25,5 @@ def test_older_and_newer_gpus() -> None:
 
 def test_macros() -> None:
     narrow, wide = (tuning(90).defines(wide) for wide in (False, True))
-    assert narrow == {"VECTOR_BYTES": "16", "VECTORS": "2", "INDEX": "unsigned"}
+    assert narrow == {"VECTOR_BYTES": "16", "IN_FLIGHT": "32", "INDEX": "unsigned"}
     assert wide == narrow | {"INDEX": "long long"}

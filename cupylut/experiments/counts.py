@@ -1,8 +1,8 @@
 """The instructions of the kernels' vector loops, counted in their machine code.
 
 Compiling needs NVRTC and counting needs nvdisasm, so the counts are kept here; tests/test_model.py
-counts again and says which lines are out of date. A loop handles 32 bytes of each array in a lane,
-as one vector or two. Where it branches, in the formulas, both ways are counted.
+counts again and says which lines are out of date. They are those for 32 bytes of each array in a
+lane: one turn of the loop, or two. Where it branches, in the formulas, both ways are counted.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -13,7 +13,7 @@ Case: TypeAlias = tuple[str, str, str]
 
 ARCHITECTURES = 80, 86, 90, 100
 
-LOOP_BYTES = 32  # of each array that a loop handles at a time, in every tuning
+LOOP_BYTES = 32  # of each array that the counts are for
 
 
 class Count(NamedTuple):

@@ -1,7 +1,7 @@
 """The CUDA kernels compiled as C++ and run on the CPU, one thread a CUDA thread.
 
-`Program` builds `elementwise.cpp` or `build.cpp` around the sources in kernels/ (or a changed copy
-of them) and runs it in a process of its own, plain or under a sanitizer.
+`Program` builds a program, such as `elementwise.cpp`, around the sources in kernels/ (or a changed
+copy of them) and runs it in a process of its own, plain or under a sanitizer.
 """
 
 import shutil
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cupylut import device
+from cupylut import device, rows
+from cupylut.fused import launches
 from cupylut.tables import LinearTable, Table
 from cupylut.tuning import TUNINGS, Tuning
 
@@ -119,21 +120,55 @@ class Program:
         offset: int = 0,
         out_offset: int | None = 0,
         uncached: bool = False,
+        gate_first: bool = True,
     ) -> np.ndarray:
         """By kernels/gated.cu: z·f(x) of x, z and one table, or of x, z, g and two its gradient.
 
-        The gradient has a row for x and one for z. out_offset None works in place.
-        """  # fmt: skip
-        dtype = arrays[0].dtype
-        program = self._build("gated", device.defines((*tables, tables[0])[:2], dtype))
+        The gradient has a row for x and one for z. out_offset None works in place. With x and z
+        packed in one array of two dimensions, in either order, results are flat.
+        """
+        first = arrays[0]
+        program = self._build("gated", device.defines((*tables, tables[0])[:2], first.dtype))
         lengths = [len(table.entries) for table in tables]
         place = -1 if out_offset is None else out_offset
         lengths = [*lengths, 0][:2]
-        arguments = [arrays[0].size, *lengths, grid, block, offset, place, int(uncached)]
         stdin = [table.parameters.tobytes() + table.entries.tobytes() for table in tables]
+        width = 0
+        if packed := first.ndim == 2:
+            width = first.shape[1] // 2
+            stdin.append(rows.divisor(width).tobytes())
+        count = first.size // 2 if packed else first.size
+        arguments = [count, *lengths, grid, block, offset, place, int(uncached)]
+        arguments.append(width if gate_first else -width)
         stdin += [array.tobytes() for array in arrays]
-        out = np.frombuffer(run(program, arguments, b"".join(stdin)), dtype)
-        return out if len(tables) == 1 else out.reshape(2, -1)
+        out = np.frombuffer(run(program, arguments, b"".join(stdin)), first.dtype)
+        return out if packed or len(tables) == 1 else out.reshape(2, -1)
+
+    def fused(
+        self,
+        table: Table,
+        x: np.ndarray,
+        operands: dict[str, np.ndarray | float | None],
+        *,
+        grid: int = 3,
+        block: int = 64,
+        offset: int = 0,
+        out_offset: int | None = 0,
+        uncached: bool = False,
+    ) -> np.ndarray:
+        """By kernels/fused.cu, for the operands of `fused.evaluate` and x of two dimensions."""
+        names = ("bias", "factor", "scale", "residual")
+        out = np.empty_like(x)
+        (launch,) = launches(table, x, *(operands.get(name) for name in names), out)
+        entry, (_, *arrays, _), by_value = launch
+        macros = dict.fromkeys(entry.split("+")[1:], "true")
+        program = self._build("fused", device.defines((table,), x.dtype) | macros)
+        place = -1 if out_offset is None else out_offset
+        arguments = [x.size, len(table.entries), grid, block, offset, place, int(uncached)]
+        stdin = [table.parameters, table.entries, *by_value, x]
+        stdin += [array for array in arrays if array is not None]
+        stdin = b"".join(value.tobytes() for value in stdin)
+        return np.frombuffer(run(program, [*arguments, x.shape[1]], stdin), x.dtype)
 
     def build(self, table: LinearTable) -> tuple[np.ndarray, np.ndarray]:
         """Node values and lines by kernels/build.cu."""

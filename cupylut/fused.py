@@ -1,0 +1,221 @@
+"""An activation with what is around it, in one pass: y = residual + scale·f(x + bias).
+
+f comes from a float32 table (float64 for float64 arrays) and everything is computed in that
+precision, so that a 16-bit result is rounded once.
+
+`evaluate` works on arrays of one dtype; `kernels/fused.cu` is its device half. It also takes a
+factor like x that f is multiplied by: with the table of f′, and the incoming gradient for a factor,
+it computes the gradient by x.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import arrays, device, rows, workers
+from .functions import as_function
+from .gated import laid_out, real, values
+from .ops import default_table, filled
+from .tables import Table
+
+
+def evaluate(
+    table: Table,
+    x: Any,
+    out: Any,
+    *,
+    bias: Any = None,
+    factor: Any = None,
+    scale: Any = None,
+    residual: Any = None,
+) -> None:
+    """out = residual + scale·factor·table(x + bias), for NumPy or CuPy arrays in C order.
+
+    x, out, factor and residual have one shape, of one dimension, or with bias or scale of two; bias
+    and scale have an element for each column, or scale is a number. out may be x, factor or
+    residual.
+    """
+    if isinstance(x, np.ndarray):
+        run = partial(_evaluate, table, bias, scale, factor is not None)
+        workers.run(run, x, out, *(array for array in (factor, residual) if array is not None))
+        return
+    for entry, operands, by_value in launches(table, x, bias, factor, scale, residual, out):
+        pointers = (0 if array is None else array for array in operands)
+        device.run(entry, (table,), *pointers, *by_value)
+
+
+def _evaluate(
+    table: Table,
+    bias: NDArray[Any] | None,
+    scale: Any,
+    has_factor: bool,
+    x: NDArray[Any],
+    out: NDArray[Any],
+    *whole: NDArray[Any],
+) -> None:
+    with np.errstate(all="ignore"):
+        for block in rows.blocks(x.shape):
+            columns = block[-1]
+            y = x[block].astype(table.dtype)
+            if bias is not None:
+                y += bias[columns].astype(y.dtype)
+            values(table, y)
+            if has_factor:
+                y *= whole[0][block].astype(y.dtype)
+            if isinstance(scale, Real):
+                y *= y.dtype.type(scale)
+            elif scale is not None:
+                y *= scale[columns].astype(y.dtype)
+            if len(whole) > has_factor:
+                y += whole[-1][block].astype(y.dtype)
+            out[block] = y
+
+
+def launches(
+    table: Table, x: Any, bias: Any, factor: Any, scale: Any, residual: Any, out: Any
+) -> Iterator[tuple[str, list[Any], tuple[Any, Any]]]:
+    """What `evaluate` takes to launch for arrays or tensors on a device.
+
+    For each launch the kernel, in the words of `device.KERNELS`, its arrays, None for what there is
+    not, and what follows them by value.
+    """
+    number = None
+    if isinstance(scale, Real):
+        scale, number = None, scale
+    operands = {"bias": bias, "factor": factor, "scale": scale, "residual": residual}
+    given = {**operands, "number": number}
+    macros = [name.upper() for name, operand in given.items() if operand is not None]
+    entry = "+".join(["fused_activation", *macros])
+    for part in rows.parts(x, *operands.values(), out):
+        width = part[0].shape[1] if x.ndim == 2 else 1
+        yield entry, part, (table.dtype.type(number or 0), rows.divisor(width))
+
+
+def fused(
+    function: str,
+    x: Any,
+    *,
+    bias: Any = None,
+    scale: Any = None,
+    residual: Any = None,
+    out: Any = None,
+) -> Any:
+    """y = residual + scale·f(x + bias), in one pass; each operand may be left out.
+
+    With bias alone it is the end of a linear layer that leaves its bias to the activation; with
+    scale and residual, that of a block with LayerScale.
+
+    function: f, by a name of `cupylut.FUNCTIONS`, with parameters as in "elu(0.5)".
+
+    x: an array as `cupylut.gelu` takes, with the rules for dtypes that are there.
+
+    bias: one dimension, an element for each place in x's last axis. scale: the same, or a number.
+    residual: of x's shape. All are of x's kind, dtype and device.
+
+    out: as in `cupylut.gelu`; x or residual itself is allowed.
+
+    Returns an array of x's kind, dtype, device, shape and memory order (or out). All is computed in
+    float32 (float64 for float64), the sum x + bias too, and rounded once. In float16 and bfloat16
+    it is within 0.51 ulp of the exact value; in float32, for gelu, gelu_tanh and silu, within 2.5
+    ulp of scale·f at the sum that float32 gives. A residual adds a rounding to float32. Where it
+    cancels nearly all of scale·f, the error is that of scale·f in float32.
+
+    Raises TypeError and ValueError as `cupylut.gelu` does, and for operands that do not fit x.
+
+    PyTorch differentiates it by x, bias, scale and residual, and JAX does.
+
+    Source of LayerScale: Touvron et al., "Going deeper with Image Transformers" (arXiv 2103.17239).
+
+    >>> import numpy as np
+    >>> x = np.float32([[-2, 0], [0, 2]])
+    >>> fused("gelu", x, bias=np.float32([1, -1]), scale=2.0, residual=x).round(4)
+    array([[-2.3173, -0.3173],
+           [ 1.6827,  3.6827]], dtype=float32)
+    """
+    as_function(function)  # an unknown name is refused here
+    operands = {"bias": bias, "scale": scale, "residual": residual}
+    torch = sys.modules.get("torch")
+    if isinstance(x, getattr(torch, "Tensor", ())):
+        if out is None and x.is_floating_point():  # type: ignore[union-attr]
+            from . import torch_fused  # above this module; imports torch
+
+            return torch_fused.fused(x, function, **operands)
+        if torch.compiler.is_compiling():  # type: ignore[union-attr]
+            return torch.compiler.disable(_run)(function, x, operands, out)  # type: ignore[union-attr]
+    return _run(function, x, operands, out)
+
+
+def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
+    library = arrays.library_of(x)
+    given = {name: array for name, array in operands.items() if array is not None}
+    number = float(given.pop("scale")) if isinstance(operands["scale"], Real) else None
+    for name, array in given.items():
+        if type(arrays.library_of(array)) is not type(library):
+            raise TypeError(
+                f"x is a {type(x).__name__}, {name} a {type(array).__name__}: give one kind"
+            )
+    with library.context(x):
+        view = library.view(x)
+        dtype = library.result_dtype(view)
+        views = {name: library.view(array) for name, array in given.items()}
+        for name, other in views.items():
+            check_shape(name, other.shape, view.shape)
+            if library.result_dtype(other) != dtype:
+                raise TypeError(
+                    f"x gives {dtype}, {name} {library.result_dtype(other)}: convert one"
+                )
+        table = default_table(function, real(dtype))
+        if any(map(library.is_traced, (view, *views.values()))):
+            from . import jax
+
+            if out is not None:
+                library.check_out(out, x)
+            return jax.fused(table, x, **{"scale": number, **given}).astype(dtype)
+        for name, other in views.items():
+            if other.device != view.device:
+                raise ValueError(f"x lies on {view.device}, {name} on {other.device}: move one")
+        fitting = [(x, view)]
+        if out is not None:
+            fitting += [(given[name], np.broadcast_to(views[name], view.shape)) for name in views]
+        fill = partial(_fill, table, view, {"scale": number, **views})
+        return filled(library, fitting, dtype, out, fill)
+
+
+def check_shape(name: str, shape: Any, whole: Any) -> None:
+    """Raise where an operand of this name and shape does not fit x."""
+    shape, whole = tuple(shape), tuple(whole)
+    if name == "residual":
+        if shape != whole:
+            raise ValueError(f"x has shape {whole}, residual {shape}: give equal shapes")
+    elif len(shape) != 1 or shape != whole[-1:]:
+        raise ValueError(
+            f"x has shape {whole}, {name} {shape}: give one dimension, as long as x's last axis"
+        )
+
+
+def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
+    """Dense `out` = what `fused` makes of views."""
+    if out.size == 0:
+        return
+    columns = [name for name in ("bias", "scale") if hasattr(operands.get(name), "shape")]
+    target = out
+    if columns and not out.flags.c_contiguous:
+        target = arrays.empty_like(out, "C")
+
+    def arranged(view: Any) -> Any:
+        view = laid_out(view, target)
+        return view.reshape(-1, view.shape[-1]) if columns else arrays.flat(view)
+
+    for name in columns:
+        row = operands[name].astype(out.dtype, copy=False)
+        operands[name] = row if row.flags.c_contiguous else row.copy()
+    if "residual" in operands:
+        operands["residual"] = arranged(operands["residual"])
+    evaluate(table, arranged(x), arranged(target), **operands)
+    if target is not out:
+        out[...] = target

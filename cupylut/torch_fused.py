@@ -1,0 +1,220 @@
+"""The PyTorch operator for activations with a bias, a scale and a residual.
+
+    fused(x, f, bias, factor, scale, number, residual)   residual + number·scale·factor·f(x + bias)
+
+Only x has to be there; number is a scale for all. With g, the incoming gradient, the gradients are
+
+    by x          fused(x, f′, bias, g, scale, number)
+    by bias       the sum of that over all axes but the last
+    by scale      the sum of fused(x, f, bias, g) over them
+    by residual   g
+
+With a factor besides, there is one more: g times the factor is the factor then, rounded in between.
+"""
+
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .fused import check_shape, evaluate, launches
+from .torch_dispatch import SingleLevelFunction, below, in_front, primal, recording, register
+from .torch_operators import (
+    check_operand,
+    derivative,
+    laid_out,
+    launch,
+    product_result,
+    view,
+    wide_table,
+)
+
+
+def fused(
+    x: Tensor,
+    function: str,
+    *,
+    bias: Tensor | None = None,
+    scale: Tensor | float | None = None,
+    residual: Tensor | None = None,
+) -> Tensor:
+    """y = residual + scale·f(x + bias) for the key of a function, in one pass; see `cupylut.fused`.
+
+    Differentiable once, by x, bias, scale and residual.
+
+    >>> x = torch.tensor([[-1.0, 1.0]])
+    >>> fused(x, "silu", bias=torch.tensor([0.0, 1.0]), scale=2.0, residual=x)
+    tensor([[-1.5379,  4.5232]])
+    """
+    number = None
+    if isinstance(scale, Real):
+        number, scale = float(scale), None
+    for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
+        if operand is not None and not isinstance(operand, Tensor):
+            raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
+    y: Tensor = _fused(x, function, bias, None, scale, number, residual)
+    return y
+
+
+# ---- what the operator computes -----------------------------------------------------------------
+
+
+def _result(
+    x: Tensor,
+    function: str,
+    bias: Tensor | None,
+    factor: Tensor | None,
+    scale: Tensor | None,
+    number: float | None,
+    residual: Tensor | None,
+) -> Tensor:
+    """An empty tensor for the result; raises where the operands do not fit."""
+    for name, row in (("bias", bias), ("scale", scale)):
+        if row is not None:
+            check_shape(name, row.shape, x.shape)
+            check_operand(x, row)
+    return product_result(x, *(t for t in (factor, residual) if t is not None))
+
+
+def _run(
+    x: Tensor,
+    function: str,
+    bias: Tensor | None,
+    factor: Tensor | None,
+    scale: Tensor | None,
+    number: float | None,
+    residual: Tensor | None,
+) -> Tensor:
+    out = target = _result(x, function, bias, factor, scale, number, residual)
+    if out.numel() == 0:
+        return out
+    columns = bias is not None or scale is not None
+    if columns and not out.is_contiguous():
+        target = torch.empty_like(out, memory_format=torch.contiguous_format)
+
+    def arranged(t: Tensor) -> Tensor:
+        t = laid_out(t, target)
+        return t.view(-1, t.shape[-1]) if columns else t.as_strided((t.numel(),), (1,))
+
+    tensors = {
+        "x": arranged(x),
+        "bias": None if bias is None else bias.contiguous(),
+        "factor": None if factor is None else arranged(factor),
+        "scale": None if scale is None else scale.contiguous(),
+        "residual": None if residual is None else arranged(residual),
+        "out": arranged(target),
+    }
+    table = wide_table(function, x)
+    if x.is_cuda:
+        tensors["scale"] = number if scale is None else tensors["scale"]
+        for entry, operands, by_value in launches(table, **tensors):
+            launch(entry, (table,), operands, *by_value)
+    else:
+        views: dict[str, Any] = {n: None if t is None else view(t) for n, t in tensors.items()}
+        views["scale"] = number if scale is None else views["scale"]
+        evaluate(table, **views)
+    return out if target is out else out.copy_(target)
+
+
+# ---- its derivatives ----------------------------------------------------------------------------
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    x, ctx.function, bias, factor, scale, ctx.number, _ = inputs
+    ctx.save_for_backward(x, bias, factor, scale)
+    ctx.save_for_forward(x, bias, factor, scale)
+    ctx.set_materialize_grads(False)
+
+
+def _times(x: Tensor, factor: Tensor | None) -> Tensor:
+    return x if factor is None else x * factor
+
+
+def _over_rows(x: Tensor) -> Tensor:
+    """The sum over all axes but the last."""
+    return x.sum(tuple(range(x.ndim - 1))) if x.ndim > 1 else x
+
+
+class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
+    setup_context = staticmethod(_save)
+
+    @staticmethod
+    def forward(*args: Any) -> Any:
+        return below(_fused, *args)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None) -> Any:
+        x, bias, factor, scale = ctx.saved_tensors
+        by_x, _, by_bias, by_factor, by_scale, _, by_residual = ctx.needs_input_grad
+        if grad is None:
+            return (None,) * 7
+        scales = scale, ctx.number, None
+        times = _times(grad, factor)
+        dx = dbias = dfactor = dscale = None
+        if by_x or by_bias:
+            dx = _fused(x, derivative(ctx.function, x), bias, times, *scales)
+            dbias = _over_rows(dx) if by_bias else None
+        if by_factor:
+            dfactor = _fused(x, ctx.function, bias, grad, *scales)
+        if by_scale:
+            dscale = _over_rows(_fused(x, ctx.function, bias, times, None, None, None))
+        return (
+            dx if by_x else None,
+            None,
+            dbias,
+            dfactor,
+            dscale,
+            None,
+            grad if by_residual else None,
+        )
+
+    @staticmethod
+    def jvp(
+        ctx: Any,
+        dx: Tensor | None,
+        _function: None,
+        dbias: Tensor | None,
+        dfactor: Tensor | None,
+        dscale: Tensor | None,
+        _number: None,
+        dresidual: Tensor | None,
+    ) -> Any:
+        with recording():
+            x, bias, factor, scale = map(primal, ctx.saved_tensors)
+            total, function = dresidual, ctx.function
+            if dx is not None or dbias is not None:
+                inner = torch.zeros_like(x) if dx is None else dx
+                inner = _times(inner if dbias is None else inner + dbias, factor)
+                slope = derivative(function, x)
+                total = _fused(x, slope, bias, inner, scale, ctx.number, total)
+            if dfactor is not None:
+                total = _fused(x, function, bias, dfactor, scale, ctx.number, total)
+            if dscale is not None:
+                total = _fused(x, function, bias, factor, dscale, None, total)
+            return total
+
+
+def _batched(info: Any, dims: tuple[int | None, ...], *args: Any) -> Any:
+    """In one call, or a call for each bias or scale where these are batched."""
+    if dims[2] is None and dims[4] is None:
+        args = tuple(
+            arg if i in (2, 4) else in_front(info.batch_size, arg, dim)
+            for i, (arg, dim) in enumerate(zip(args, dims, strict=True))
+        )
+        return _fused(*args), 0
+    results = [
+        _fused(*(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True)))
+        for i in range(info.batch_size)
+    ]
+    return torch.stack(results), 0
+
+
+_fused = register(
+    "fused(Tensor x, str function, Tensor? bias, Tensor? factor, Tensor? scale, float? number, "
+    "Tensor? residual) -> Tensor",
+    _run,
+    _result,
+    _Differentiable.apply,
+    _batched,
+)

@@ -1,0 +1,139 @@
+// y = residual + scale · factor · table(x + bias) over arrays.
+//
+// Compiled once per storage type, kind of table and set of operands:
+//   SCALAR, TABLE     as for gated.cu: all is computed in Real, and rounded to SCALAR once
+//   BIAS, SCALE       true where there is such an operand, with an element for each column
+//   NUMBER            true where one number scales all
+//   FACTOR, RESIDUAL  true where there is such an operand, of x's shape
+// What is not there is never read and costs no instruction.
+//
+// Preconditions: arrays are aligned to SCALAR; y is the same memory as x, factor or residual, or does
+// not overlap them; with a bias or scale the others are in C order and have fewer than 2³¹ elements;
+// the table's entries are aligned to 16 bytes and an even number of bytes.
+#include "direct.cuh"
+#include "gate.cuh"
+#include "linear.cuh"
+#include "polynomial.cuh"
+#include "rows.cuh"
+#include "stream.cuh"
+
+#ifndef BIAS
+#define BIAS false
+#endif
+#ifndef FACTOR
+#define FACTOR false
+#endif
+#ifndef SCALE
+#define SCALE false
+#endif
+#ifndef NUMBER
+#define NUMBER false
+#endif
+#ifndef RESIDUAL
+#define RESIDUAL false
+#endif
+
+constexpr bool COLUMNS = BIAS || SCALE;
+
+using Real = decltype(widen(SCALAR()));
+using Entry = TABLE::Entry;
+
+struct Fused {
+    using Lanes = Vector<SCALAR>;
+    struct Input {
+        Words x, bias, factor, scale, residual;
+    };
+
+    const SCALAR *x, *bias, *factor, *scale, *residual;
+    SCALAR* y;
+    Real number;
+    Rows rows;
+    Split parts;
+    TABLE table;
+
+    __device__ __forceinline__ SCALAR operator()(
+        SCALAR x, SCALAR bias, SCALAR factor, SCALAR scale, SCALAR residual,
+        const Entry* entries) const {
+        Real value = widen(x);
+        if constexpr (BIAS) value = add(value, widen(bias));
+        value = table(value, entries);
+        if constexpr (FACTOR) value = multiply(value, widen(factor));
+        if constexpr (SCALE) value = multiply(value, widen(scale));
+        if constexpr (NUMBER) value = multiply(value, number);
+        if constexpr (RESIDUAL) value = add(value, widen(residual));
+        SCALAR y;
+        narrow(value, y);
+        return y;
+    }
+
+    __device__ __forceinline__ Input load(Index i) const {
+        Input in = {};
+        in.x = words(x, parts)[i];
+        if constexpr (FACTOR) in.factor = words(factor, parts)[i];
+        if constexpr (RESIDUAL) in.residual = words(residual, parts)[i];
+        if constexpr (COLUMNS) {
+            const unsigned row = rows.row(static_cast<unsigned>(i) * Lanes::LANES);
+            const unsigned column = static_cast<unsigned>(i) - row * (rows.width / Lanes::LANES);
+            if constexpr (BIAS) in.bias = words(bias, parts)[column];
+            if constexpr (SCALE) in.scale = words(scale, parts)[column];
+        }
+        return in;
+    }
+
+    __device__ __forceinline__ void store(Index i, const Input& in, const Entry* entries) const {
+        const Lanes xs = lanes<SCALAR>(in.x), biases = lanes<SCALAR>(in.bias),
+                    factors = lanes<SCALAR>(in.factor), scales = lanes<SCALAR>(in.scale),
+                    residuals = lanes<SCALAR>(in.residual);
+        Lanes out;
+#pragma unroll
+        for (int k = 0; k < Lanes::LANES; ++k) {
+            out.lane[k] = (*this)(xs.lane[k], biases.lane[k], factors.lane[k], scales.lane[k],
+                                  residuals.lane[k], entries);
+        }
+        vectors(y, parts)[i] = out;
+    }
+
+    __device__ __forceinline__ void single(Index i, const Entry* entries) const {
+        unsigned column = 0;
+        if constexpr (COLUMNS) column = static_cast<unsigned>(i) - rows.row(i) * rows.width;
+        const SCALAR none = {};
+        y[i] = (*this)(x[i], BIAS ? bias[column] : none, FACTOR ? factor[i] : none,
+                       SCALE ? scale[column] : none, RESIDUAL ? residual[i] : none, entries);
+    }
+};
+
+template <typename Prepare>
+__device__ __forceinline__ void run(Index count, Fused body, Prepare prepare) {
+    const SCALAR* x = body.x;
+    const SCALAR* factor = FACTOR ? body.factor : x;
+    const SCALAR* residual = RESIDUAL ? body.residual : x;
+    if constexpr (COLUMNS) {
+        const SCALAR *bias = BIAS ? body.bias : x, *scale = SCALE ? body.scale : x;
+        body.parts = split_rows(count, body.rows, x, bias, factor, scale, residual, body.y);
+    } else {
+        body.parts = split(count, x, factor, residual, body.y);
+    }
+    stream(count, body.parts, body, prepare);
+}
+
+// The table in shared memory: launch with `bytes` of it.
+extern "C" __global__ void fused_activation(
+    const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
+    const SCALAR* residual, SCALAR* y, Real number, Rows rows, Index count,
+    const Entry* entries, int bytes, TABLE table) {
+    extern __shared__ __align__(16) unsigned char shared[];
+    run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table}, [=] {
+        const Entry* copy = copied(shared, entries, bytes);
+        __syncthreads();
+        return copy;
+    });
+}
+
+// The table in global memory, behind the first-level cache: for tables that do not fit.
+extern "C" __global__ void fused_activation_uncached(
+    const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
+    const SCALAR* residual, SCALAR* y, Real number, Rows rows, Index count,
+    const Entry* entries, int, TABLE table) {
+    run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table},
+        [=] { return entries; });
+}
