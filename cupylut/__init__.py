@@ -29,7 +29,9 @@ from .tables import FullTable as FullTable
 from .tables import GateTable as GateTable
 from .tables import LinearTable as LinearTable
 from .tables import PolynomialTable as PolynomialTable
+from .tables import QuantizedTable as QuantizedTable
 from .tables import Table as Table
 from .tables import load as load
+from .tabulate import quantized as quantized
 from .tabulate import tabulate as tabulate
 from .workers import set_workers as set_workers

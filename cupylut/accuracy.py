@@ -20,15 +20,20 @@ DTYPES: tuple[DType, ...] = tuple(
 )
 """The dtypes that tables are made for."""
 
+EIGHT_BIT: tuple[DType, ...] = tuple(
+    np.dtype(t) for t in (np.int8, ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
+)
+"""The dtypes that quantised tables are made for, beside the 16-bit ones of the above."""
 
-def as_dtype(dtype: DTypeLike) -> DType:
+
+def as_dtype(dtype: DTypeLike, among: tuple[DType, ...] = DTYPES) -> DType:
     """The supported dtype that `dtype` names ("bfloat16" too), or an error listing them."""
     try:
-        found = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+        found = np.dtype(getattr(ml_dtypes, dtype, dtype) if isinstance(dtype, str) else dtype)
     except TypeError:
         found = None
-    if found is None or found.newbyteorder("=") not in DTYPES:
-        names = ", ".join(d.name for d in DTYPES)
+    if found is None or found.newbyteorder("=") not in among:
+        names = ", ".join(d.name for d in among)
         raise ValueError(f"no tables for dtype {dtype!r}: choose one of {names}")
     return found.newbyteorder("=")
 
@@ -95,8 +100,9 @@ UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0, None, 0, 0, 0, 0
 
 
 def all_inputs(dtype: DTypeLike) -> NDArray[Any]:
-    """Every bit pattern of a 16-bit dtype, in the order of the patterns."""
-    return np.arange(65536, dtype=np.uint16).view(as_dtype(dtype))
+    """Every bit pattern of a 16-bit or 8-bit dtype, in the order of the patterns."""
+    found = as_dtype(dtype, (*DTYPES, *EIGHT_BIT))
+    return np.arange(256**found.itemsize).astype(f"u{found.itemsize}").view(found)
 
 
 def round_to(y: ArrayLike, dtype: DTypeLike) -> NDArray[Any]:

@@ -16,12 +16,17 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from .accuracy import DTYPES, DType
+from .accuracy import DTYPES, EIGHT_BIT, DType
 from .device import external_stream, require_cupy
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
-_WHAT_WORKS = "convert it to float16, bfloat16, float32 or float64"
+FLOATS8 = EIGHT_BIT[1:]
+
+_WHAT_WORKS = (
+    "convert it to float16, bfloat16, float32 or float64 (8-bit floats are for tables of theirs, "
+    "made by cupylut.quantized)"
+)
 
 
 NO_CONTEXT = nullcontext()  # has no state, so one will do
@@ -141,6 +146,10 @@ class TorchArrays(NumpyArrays):
         try:
             if x.is_neg():  # a bit that no exchange of memory knows of
                 x = x.resolve_neg()
+            if x.is_floating_point() and x.itemsize == 1:  # unknown to NumPy's and CuPy's halves
+                name = str(x.dtype).removeprefix("torch.")
+                pattern = x.detach().view(sys.modules["torch"].uint8)
+                return self.view(pattern).view(getattr(ml_dtypes, name))
             if cupy is None:
                 view = self.on_cpu(x)
             else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
@@ -215,8 +224,11 @@ class JaxArrays(NumpyArrays):
     def view(self, x: Any) -> Any:
         if self.is_traced(x):
             return x
-        on_cpu = self._device(x).platform == "cpu"
-        return np.asarray(x) if on_cpu else _from_dlpack(require_cupy(), x)
+        if self._device(x).platform == "cpu":
+            return np.asarray(x)
+        if x.dtype in FLOATS8:  # unknown to CuPy's half; JAX makes a copy
+            return _from_dlpack(require_cupy(), x.view(np.uint8)).view(x.dtype)
+        return _from_dlpack(require_cupy(), x)
 
     def result_dtype(self, view: Any) -> DType:
         if not isinstance(view.dtype, np.dtype):  # of random keys, which have no numbers to show
@@ -239,6 +251,8 @@ class JaxArrays(NumpyArrays):
         jax = sys.modules["jax"]
         if isinstance(result, np.ndarray):
             return jax.device_put(result, self._device(x), may_alias=True)
+        if result.dtype in FLOATS8:
+            return jax.dlpack.from_dlpack(result.view(np.uint8)).view(result.dtype)
         return jax.dlpack.from_dlpack(result)
 
     def check_out(self, out: Any, x: Any) -> None:
@@ -347,9 +361,13 @@ def wrong_device(out: Any, x: Any) -> ValueError:
 
 
 def same_layout(a: Any, b: Any) -> bool:
-    """Whether two views of one shape have the same strides, where it matters."""
-    return a.strides == b.strides or all(
-        i == j for n, i, j in zip(a.shape, a.strides, b.strides, strict=True) if n > 1
+    """Whether two views of one shape have the same strides in elements, where it matters."""
+    if a.itemsize == b.itemsize and a.strides == b.strides:
+        return True
+    return all(
+        i * b.itemsize == j * a.itemsize
+        for n, i, j in zip(a.shape, a.strides, b.strides, strict=True)
+        if n > 1
     )
 
 
@@ -363,10 +381,17 @@ def is_dense(view: Any) -> bool:
     return True
 
 
-def empty_like(view: Any, order: str = "K") -> Any:
-    """A new array like a dense view, with the same strides or in C order."""
+def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
+    """A new array like a dense view, with the same order in memory or in C order, and its dtype."""
     module: Any = np if isinstance(view, np.ndarray) else require_cupy()
-    return module.empty_like(view, order=order)
+    return module.empty_like(view, dtype=dtype, order=order)
+
+
+def copy(source: Any, target: Any) -> None:
+    """target[...] = source; 8 bits of one dtype as integers, since CuPy has no such floats."""
+    if source.dtype == target.dtype and source.itemsize == 1:
+        source, target = source.view(np.uint8), target.view(np.uint8)
+    target[...] = source
 
 
 def flat(view: Any) -> Any:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .accuracy import DType
 from .functions import FUNCTIONS
-from .tables import LinearTable, Table
+from .tables import LinearTable, QuantizedTable, Table
 from .tables.linear import node_values
 from .tuning import WIDE, Tuning, tuning
 
@@ -69,17 +69,25 @@ KERNELS = {
     "packed_product": "gated.cu",
     "packed_product_gradient": "gated.cu",
     "fused_activation": "fused.cu",
+    "quantized": "quantized.cu",
 }
+
+
+def entry_point(table: Table) -> str:
+    """The kernel of `KERNELS` that evaluates a table over an array."""
+    return "quantized" if isinstance(table, QuantizedTable) else "elementwise"
 
 
 def defines(tables: tuple[Table, ...], dtype: DType) -> dict[str, str]:
     """What a kernel of `KERNELS` must be compiled with for these tables and dtype of arrays."""
-    structs = zip(("TABLE", "SLOPE"), (table.struct for table in tables), strict=False)
-    return {"SCALAR": SCALARS[dtype.name], **dict(structs)}
+    structs = dict(zip(("TABLE", "SLOPE"), (table.struct for table in tables), strict=False))
+    if isinstance(tables[0], QuantizedTable):  # which names the types of both arrays
+        return structs
+    return {"SCALAR": SCALARS[dtype.name], **structs}
 
 
 def elementwise_defines(table: Table) -> dict[str, str]:
-    """What `elementwise.cu` must be compiled with for a table of this kind and dtype."""
+    """What `entry_point(table)` must be compiled with for a table of this kind and dtype."""
     return defines((table,), table.dtype)
 
 
@@ -167,7 +175,10 @@ class _Launch:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
         self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
         self.count = np.int64 if wide else np.uint32
-        self.block_elements = self.threads * parameters.vector_bytes // dtype.itemsize
+        # A vector has as many elements as fit of the wider of x and y.
+        result = tables[0].result_dtype if isinstance(tables[0], QuantizedTable) else dtype
+        lanes = parameters.vector_bytes // max(dtype.itemsize, result.itemsize)
+        self.block_elements = self.threads * lanes
         # CuPy copies arguments by value before the launch; entries hold device memory alive. The
         # structs go as plain bytes: NumPy takes microseconds to tell CuPy what fields one has.
         self.tables = tuple(
@@ -276,8 +287,8 @@ _handle = lru_cache(maxsize=256)(external_stream)
 
 
 def evaluate(table: Table, x: Any, out: Any) -> None:
-    """out = table(x) for flat CuPy arrays of the table's dtype, on CuPy's current stream."""
-    run("elementwise", (table,), x, out)
+    """out = table(x) for flat CuPy arrays of the table's dtypes, on CuPy's current stream."""
+    run(entry_point(table), (table,), x, out)
 
 
 def device_entries(table: Table, device: int) -> Any:

@@ -205,7 +205,7 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
     columns = [name for name in ("bias", "scale") if hasattr(operands.get(name), "shape")]
     target = out
     if columns and not out.flags.c_contiguous:
-        target = arrays.empty_like(out, "C")
+        target = arrays.empty_like(out, order="C")
 
     def arranged(view: Any) -> Any:
         view = laid_out(view, target)

@@ -3,7 +3,8 @@
 `cupylut.gelu(x)` comes here by itself where x has no values yet. A lookup is then a gather and a
 few multiplications that XLA compiles with everything around it, on any of its devices:
 
-    16 bits   results[bits(x)], one gather from all 65,536 results, the same bits as everywhere
+    16 bits   results[bits(x)], one gather from all 65,536 results, the same bits as everywhere;
+              and of quantised tables with 8 bits from 256
     float32   the table's coefficients in float64, rounded once, with or without `jax_enable_x64`
 
 Results are those of the table's NumPy half, but for the last bit of some float32 ones, where that
@@ -80,11 +81,13 @@ def fused(
 @partial(jax.jit, static_argnums=0)
 def table_lookup(table: Table, x: Any) -> Any:
     """The primal of `lookup`."""
-    if table.dtype.itemsize == 2:
-        results = np.empty(65536, table.dtype)
-        table.evaluate(all_inputs(table.dtype), results)
-        patterns = _gather(results.view(np.uint16), lax.bitcast_convert_type(x, np.uint16))
-        return lax.bitcast_convert_type(patterns, table.dtype)
+    if table.dtype.itemsize <= 2:
+        inputs = all_inputs(table.dtype)
+        results = np.empty(inputs.size, table.result_dtype)
+        table.evaluate(inputs, results)
+        index = lax.bitcast_convert_type(x, f"u{inputs.itemsize}")
+        patterns = _gather(results.view(f"u{results.itemsize}"), index)
+        return lax.bitcast_convert_type(patterns, table.result_dtype)
     with jax.enable_x64(True):
         return _narrowed(_in_float64(table, _widened(x)), table.dtype)
 
@@ -123,10 +126,10 @@ def _in_float64(table: Table, x: Any) -> Any:
 @_in_float64.register
 def _(table: LinearTable, x: Any) -> Any:
     """The steps of tables/linear.py; without XLA's contraction, in float64, the same bits."""
-    scale, offset, width, low, high, keep = (float(value) for value in table.parameters[0])
+    scale, offset, _, low, high, keep = (float(value) for value in table.parameters[0])
     position = (x * scale + offset).astype(table.real)
     position = jnp.where(jnp.isnan(position), 0, jnp.clip(position, 0, 1)).astype(np.float64)
-    line = (position * width).astype(np.int32)
+    line = (position * table.width).astype(np.int32)
     slope, intercept = (_gather(values.astype(np.float64), line) for values in table.entries.T)
     y = slope * jnp.clip(x, low, high) + intercept
     return jnp.where(jnp.abs(x) > keep, y, x)

@@ -36,25 +36,36 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
         return library.map_blocks(partial(apply, function), x, out)
     with library.context(x):
         source = library.view(x)
-        dtype = library.result_dtype(source)
-        table = default_table(function, dtype) if isinstance(function, str) else function
-        if table.dtype != dtype:
-            raise TypeError(
-                f"this table is for {table.dtype} and the input gives {dtype}: convert the input, "
-                f'or make a table with tabulate(..., dtype="{dtype}")'
-            )
+        table = _table_for(function, source, library)
         if out is None and library.is_traced(x):
             from .jax import lookup
 
-            return lookup(table, x.astype(dtype))
-        return filled(library, [(x, source)], dtype, out, partial(_evaluate, table, source))
+            return lookup(table, x.astype(table.dtype))
+        fill = partial(_evaluate, table, source)
+        return filled(library, [(x, source)], table.result_dtype, out, fill)
+
+
+def _table_for(function: str | Table, source: Any, library: arrays.NumpyArrays) -> Table:
+    """The table to evaluate for a library's array with this view; raises TypeError if none fits."""
+    if not isinstance(function, str) and function.dtype == source.dtype:
+        return function  # also of 8 bits, which have no result_dtype
+    dtype = library.result_dtype(source)
+    table = default_table(function, dtype) if isinstance(function, str) else function
+    if table.dtype != dtype:
+        raise TypeError(
+            f"this table is for {table.dtype} and the input gives {dtype}: convert the input, "
+            f'or make a table with tabulate(..., dtype="{dtype}")'
+        )
+    return table
 
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
-    """target = table(source) for a dense target of the table's dtype."""
-    if source.dtype != target.dtype or not arrays.same_layout(source, target):
-        target[...] = source
-        source = target
+    """target = table(source) for a dense target of the table's result dtype."""
+    if source.dtype != table.dtype or not arrays.same_layout(source, target):
+        in_place = table.dtype == table.result_dtype
+        dense = target if in_place else arrays.empty_like(target, table.dtype)
+        arrays.copy(source, dense)
+        source = dense
     x, y = arrays.flat(source), arrays.flat(target)
     if isinstance(y, np.ndarray):
         workers.run(table.evaluate, x, y)
@@ -86,7 +97,7 @@ def filled(
     else:
         _, dense = library.empty_like(view, dtype, x)
         fill(dense)
-        target[...] = dense
+        arrays.copy(dense, target)
     library.written(out)
     return out
 

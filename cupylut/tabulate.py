@@ -1,4 +1,4 @@
-"""tabulate(): a function made into a table."""
+"""tabulate() and quantized(): a function made into a table."""
 
 from typing import Literal, TypeAlias
 
@@ -17,10 +17,12 @@ from .tables import (
     GateTable,
     LinearTable,
     PolynomialTable,
+    QuantizedTable,
     Table,
 )
 from .tables.fit_polynomial import MAX_BYTES
 from .tables.linear import Nodes
+from .tables.quantized import QUANTIZED
 
 
 def tabulate(
@@ -97,11 +99,8 @@ def tabulate(
     >>> softsign(np.float32([-np.inf, -3, 1]))
     array([-1.  , -0.75,  0.5 ], dtype=float32)
     """
-    f = as_function(function, left, right)
+    f = _function(function, left, right)
     found = as_dtype(dtype)
-    if f is not function and callable(function):
-        for sign in (-1.0, 1.0):  # of a declared function it is known
-            reach(f, sign)
     layout = {"size": size, "domain": domain, "nodes": nodes, "calibration": calibration}
     given = [name for name, value in layout.items() if value is not None]
     if kind is not None and kind not in KINDS:
@@ -129,6 +128,68 @@ def tabulate(
     elif calibration is not None:
         raise ValueError("a calibration chooses the domain: give one of the two")
     return LinearTable.build(f, found, *domain, size, nodes)
+
+
+def quantized(
+    function: str | Function | Reference,
+    dtype: DTypeLike,
+    out_dtype: DTypeLike,
+    *,
+    scale: float = 1.0,
+    out_scale: float = 1.0,
+    left: float | str | None = None,
+    right: float | str | None = None,
+) -> QuantizedTable:
+    """Tabulate y = round(f(scale·q) / out_scale) for inputs q and results y of 8 bits, or of 16.
+
+    An array of a narrow dtype and one scale for all of it stand for the reals scale·q: "per-tensor"
+    quantisation, symmetric, that is without a zero point. To dequantise, apply f and quantise again
+    is one lookup, and exact: f(scale·q) / out_scale is rounded once, to nearest, ties to even. (A
+    callable is taken at its float64 word, and so are the slopes of leaky_relu and selu.)
+
+    function: a name of `cupylut.FUNCTIONS`, or a callable that takes and returns a float64 array,
+    with its tails `left` and `right`, as in `cupylut.tabulate`.
+
+    dtype, out_dtype: those of q and y: int8, float8_e4m3fn, float8_e5m2 (of ml_dtypes in NumPy and
+    CuPy), float16 or bfloat16; at least one has 8 bits.
+
+    scale, out_scale: positive numbers, rounded to float32, as frameworks keep them.
+
+    8 bits saturate: what is beyond int8's −128…127, float8_e4m3fn's ±448 or float8_e5m2's ±57344
+    becomes the last of them, infinities too. 16 bits overflow to infinity, as everywhere. NaN gives
+    NaN, in int8 0. ±0 keep their sign as far as f does and y's dtype has one.
+
+    Returns an immutable table; ``table(q)`` evaluates it on an array of any library with the rules
+    of `cupylut.gelu`; only of one dtype and its own can `out` be q itself. ``table.report`` is
+    about the inputs whose exact value is in the range of y, errors in reals, ulp those of y.
+
+    Raises ValueError for an unknown function or dtype, for two dtypes of 16 bits, for a scale that
+    is not a positive float32, and for a callable that is not finite or does not approach its tails.
+
+    Source: Micikevicius et al., "FP8 Formats for Deep Learning" (arXiv 2209.05433); Wu et al.,
+    "Integer Quantization for Deep Learning Inference" (arXiv 2004.09602).
+
+    >>> import numpy as np
+    >>> table = quantized("gelu", "int8", "int8", scale=0.05, out_scale=0.02)
+    >>> table
+    QuantizedTable(gelu, int8 · 0.05 to int8 · 0.02, 256 bytes)
+    >>> table(np.int8([-128, -20, 0, 20, 127]))  # gelu of -6.4, -1, 0, 1 and 6.35
+    array([  0,  -8,   0,  42, 127], dtype=int8)
+    """
+    f = _function(function, left, right)
+    found, out = as_dtype(dtype, QUANTIZED), as_dtype(out_dtype, QUANTIZED)
+    return QuantizedTable.build(f, found, out, scale, out_scale)
+
+
+def _function(
+    function: str | Function | Reference, left: float | str | None, right: float | str | None
+) -> Function:
+    """The function that is meant; raises ValueError where a callable does not go to its tails."""
+    f = as_function(function, left, right)
+    if f is not function and callable(function):
+        for sign in (-1.0, 1.0):  # of a declared function it is known
+            reach(f, sign)
+    return f
 
 
 _Exact: TypeAlias = DirectTable | CompactTable | GateTable | PolynomialTable

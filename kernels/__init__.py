@@ -2,6 +2,7 @@
 
 ==================  ===============================================================================
 ``elementwise.cu``  out = table(x) over an array: table into shared memory, whole vectors
+``quantized.cu``    out = table(x) where x or out has 8 bits
 ``gated.cu``        out = z · table(x) for gated layers and backward passes, and its gradient
 ``fused.cu``        out = residual + scale · table(x + bias), whichever of them there are
 ``formula.cu``      out = f(x) by a formula and no table: what the tables are measured against
@@ -15,6 +16,7 @@
 ``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
 ``full.cuh``        one lookup among the results of all inputs, in 16 bits; ``tables/full.py``
 ``pairs.cuh``       two 16-bit numbers in a word
+``quantized.cuh``   one lookup of 8 bits, by pattern; ``cupylut/tables/quantized.py``
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================
 

@@ -18,7 +18,7 @@ template <typename Scalar, typename... Others>
 __device__ __forceinline__ Split split_rows(
     Index count, const Rows& rows, const Scalar* first, const Others*... others) {
     constexpr int LANES = Vector<Scalar>::LANES;
-    const bool aligned = !(misalignment(first) | ... | misalignment(others));
+    const bool aligned = !(misalignment<LANES>(first) | ... | misalignment<LANES>(others));
     if (!aligned || rows.width % LANES) return {count, 0, count};
     return {0, count / LANES, count};
 }

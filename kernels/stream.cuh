@@ -15,9 +15,17 @@
 
 using Index = INDEX;
 
-template <typename Scalar>
-struct alignas(VECTOR_BYTES) Vector {
-    static constexpr int LANES = VECTOR_BYTES / sizeof(Scalar);
+// How many elements a vector has: of arrays of several types as many of each as fit of the widest.
+template <typename... Scalars>
+__device__ constexpr int lanes_of() {
+    unsigned widest = 0;
+    ((widest = sizeof(Scalars) > widest ? sizeof(Scalars) : widest), ...);
+    return VECTOR_BYTES / widest;
+}
+
+template <typename Scalar, int LANES_ = lanes_of<Scalar>()>
+struct alignas(LANES_ * sizeof(Scalar)) Vector {
+    static constexpr int LANES = LANES_;
 
     Scalar lane[LANES];
 };
@@ -48,19 +56,22 @@ struct Split {
     Index head, vectors, tail;
 };
 
-__device__ __forceinline__ unsigned misalignment(const void* array) {
-    return reinterpret_cast<unsigned long long>(array) % VECTOR_BYTES;
+// How many elements the array begins behind the boundary of a vector.
+template <int LANES, typename Scalar>
+__device__ __forceinline__ unsigned misalignment(const Scalar* array) {
+    return reinterpret_cast<unsigned long long>(array) / sizeof(Scalar) % LANES;
 }
 
 template <typename Scalar, typename... Others>
 __device__ __forceinline__ Split split(
     Index count, const Scalar* first, const Others*... others) {
-    if (((misalignment(others) != misalignment(first)) || ...)) return {count, 0, count};
-    const Index to_boundary =
-        (VECTOR_BYTES - misalignment(first)) % VECTOR_BYTES / sizeof(Scalar);
+    constexpr int LANES = lanes_of<Scalar, Others...>();
+    const unsigned misaligned = misalignment<LANES>(first);
+    if (((misalignment<LANES>(others) != misaligned) || ...)) return {count, 0, count};
+    const Index to_boundary = (LANES - misaligned) % LANES;
     const Index head = to_boundary < count ? to_boundary : count;
-    const Index vectors = (count - head) / Vector<Scalar>::LANES;
-    return {head, vectors, head + vectors * Vector<Scalar>::LANES};
+    const Index vectors = (count - head) / LANES;
+    return {head, vectors, head + vectors * LANES};
 }
 
 // The vectors of an array behind its head.

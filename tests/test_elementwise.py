@@ -120,7 +120,7 @@ CHANGES = [
     (None, "linear.cuh", "where_exceeds(x, keep,", "where_exceeds(x, keep - 1,"),
     (None, "linear.cuh", "- 0x40000000u", "- 0x3fffffffu"),
     (None, "linear.cuh", "multiply_add_down(position", "multiply_add(position"),
-    ("undefined", "stream.cuh", "% VECTOR_BYTES / sizeof(Scalar)", "% VECTOR_BYTES"),
+    ("undefined", "stream.cuh", "/ sizeof(Scalar) % LANES", "% LANES"),
     ("address", "linear.cuh", "lines[number(position)]", "lines[number(position) + 1]"),
     (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x - 1);"),
     ("thread", "elementwise.cu", "__syncthreads();", ""),

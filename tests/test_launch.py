@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from test_linear import assert_same_bits, inputs
 
-from cupylut import FUNCTIONS, device, gated, tabulate
-from cupylut.accuracy import DTYPES
+from cupylut import FUNCTIONS, device, gated, quantized, tabulate
+from cupylut.accuracy import DTYPES, all_inputs
 from cupylut.tables.fit_polynomial import DEGREES
 from cupylut.tuning import WIDE, tuning
 
@@ -30,6 +30,9 @@ ENTRY_BYTES = {
     "DirectTable<BFloat16>": 2,
     "GateTable<true>": 24,
     "GateTable<false>": 24,
+    "QuantizedTable<unsigned char, unsigned char>": 1,
+    "QuantizedTable<unsigned char, unsigned short>": 2,
+    "QuantizedTable<unsigned short, unsigned char>": 1,
     **{
         f"PolynomialTable<{real}, {degree}, {product}>": size * (degree + 2)
         for real, size in (("float", 4), ("double", 8))
@@ -66,7 +69,7 @@ class Kernel:
         LAUNCHES.append((self.name, grid, block, shared_mem))
         STREAMS.append(stream)
         args = self.seen(args)
-        if self.name.startswith("elementwise"):
+        if self.name.startswith(("elementwise", "quantized")):
             self.elementwise(*grid, *block, shared_mem, *args)
         elif self.name.startswith("product"):
             self.product(*grid, *block, shared_mem, *args)
@@ -96,10 +99,11 @@ class Kernel:
         index = {"unsigned": np.uint32, "long long": np.int64}[dict(self.defines)["INDEX"]]
         assert (type(count), type(size), table.size) == (index, np.int32, 1)
         assert all(isinstance(array, Array) for array in (x, y, entries))
-        cached = self.name == "elementwise"
+        name = self.name.removesuffix("_uncached")
+        cached = self.name == name
         assert shared == (size if cached else 0)
         assert shared <= self.max_dynamic_shared_size_bytes
-        program = host_cuda.build("elementwise", self.defines, None, host_cuda.KERNELS)
+        program = host_cuda.build(name, self.defines, None, host_cuda.KERNELS)
         length = int(size) // ENTRY_BYTES[dict(self.defines)["TABLE"]]
         arguments = [int(count), length, grid, block, 0, -1 if x is y else 0, int(not cached)]
         stdin = table.tobytes() + entries.tobytes() + x.tobytes()
@@ -238,7 +242,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
 
 
 def launch(table: Any, x: np.ndarray) -> np.ndarray:
-    source, target = as_array(x), as_array(np.zeros_like(x))
+    source, target = as_array(x), as_array(np.zeros(x.shape, table.result_dtype))
     device.evaluate(table, source, target)
     return np.asarray(target)
 
@@ -297,6 +301,20 @@ def test_large_arrays_have_wide_indices(monkeypatch) -> None:
         device.run("elementwise", (None,), x, x)
         device.run_at(0, 1, "elementwise", (None,), x.dtype, size, 16, 32)
     assert asked == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "out_dtype", "blocks"),
+    [("int8", "float8_e5m2", 2), ("int8", "float16", 3), ("float16", "float8_e5m2", 2)],
+)
+def test_quantized_tables(dtype: str, out_dtype: str, blocks: int) -> None:
+    """A thread handles 16 bytes at once of the wider array; the last table has larger blocks."""
+    table = quantized("gelu", dtype, out_dtype, scale=0.05, out_scale=0.02)
+    x = np.resize(all_inputs(dtype), 5000)
+    y = launch(table, x)
+    np.testing.assert_array_equal(y.view(f"u{y.itemsize}"), np.resize(table.results, 5000))
+    name, grid, _, shared = LAUNCHES[-1]
+    assert (name, grid, shared) == ("quantized", (blocks,), table.entries.nbytes)
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: d.name)

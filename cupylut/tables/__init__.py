@@ -8,6 +8,7 @@ from .full import FullTable as FullTable
 from .gate import GateTable as GateTable
 from .linear import LinearTable as LinearTable
 from .polynomial import PolynomialTable as PolynomialTable
+from .quantized import QuantizedTable as QuantizedTable
 from .table import Table as Table
 from .table import read
 
@@ -15,6 +16,7 @@ KINDS: dict[str, type[Table]] = {
     cls.kind: cls
     for cls in (DirectTable, FullTable, CompactTable, GateTable, PolynomialTable, LinearTable)
 }
+"""The kinds that `cupylut.tabulate` makes."""
 
 
 def load(path: str | os.PathLike[str]) -> Table:
@@ -31,6 +33,7 @@ def load(path: str | os.PathLike[str]) -> Table:
     """
     fields, values = read(path)
     try:
-        return KINDS[fields["kind"]]._restore(fields, values)
+        kinds = KINDS | {QuantizedTable.kind: QuantizedTable}
+        return kinds[fields["kind"]]._restore(fields, values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)!r} holds no table of a known kind: {error}") from error

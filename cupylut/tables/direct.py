@@ -243,9 +243,9 @@ def scalar(dtype: DType) -> str:
     return "Float16" if dtype == np.float16 else "BFloat16"
 
 
-def gather(results: Patterns, x: NDArray[Any], out: NDArray[Any]) -> None:
-    """out = results[bit pattern of x], for 1-D arrays of a 16-bit dtype; the same memory too."""
-    patterns, found = x.view(np.uint16), out.view(np.uint16)
+def gather(results: NDArray[Any], x: NDArray[Any], out: NDArray[Any]) -> None:
+    """out = results[bit pattern of x], for 1-D arrays; of equal item sizes the same memory too."""
+    patterns, found = x.view(f"u{x.itemsize}"), out.view(results.dtype)
     for i in range(0, x.size, CHUNK):
         chunk = slice(i, i + CHUNK)
         results.take(patterns[chunk], out=found[chunk], mode="wrap")

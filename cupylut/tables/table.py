@@ -20,7 +20,8 @@ class Table(ABC):
     """A function made into a table for one dtype; immutable, callable, picklable, savable.
 
     `table(x)` evaluates it on an array of any library with the rules of `cupylut.gelu`; x must
-    have the table's dtype. `table.report` says how far it is from the function.
+    have the table's dtype, and the result has its `result_dtype`: but for a `QuantizedTable` the
+    same. `table.report` says how far it is from the function.
     """
 
     kind: ClassVar[str]
@@ -28,6 +29,11 @@ class Table(ABC):
     name: str
     dtype: DType
     report: ErrorReport
+
+    @property
+    def result_dtype(self) -> DType:
+        """The dtype of the results."""
+        return self.dtype
 
     def __call__(self, x: Any, *, out: Any = None) -> Any:
         """The table's value at every element of x; see `cupylut.gelu` for the rules."""
@@ -37,10 +43,10 @@ class Table(ABC):
 
     @abstractmethod
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        """Write the values at x into out: the NumPy half, on 1-D arrays of the table's dtype.
+        """Write the values at x into out: the NumPy half, on 1-D arrays of the table's dtypes.
 
-        The two may be the same memory. The kernel of the same name computes the same bits, but for
-        what the kind's own docstring says.
+        The two may be the same memory where these are the same. The kernel of the same name
+        computes the same bits, but for what the kind's own docstring says.
         """
 
     @property

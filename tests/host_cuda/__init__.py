@@ -104,12 +104,12 @@ class Program:
         y_offset: int | None = 0,
         uncached: bool = False,
     ) -> np.ndarray:
-        """table(x) by kernels/elementwise.cu; y_offset None works in place."""
-        program = self._build("elementwise", device.elementwise_defines(table))
+        """table(x) by kernels/elementwise.cu or quantized.cu; y_offset None works in place."""
+        program = self._build(device.entry_point(table), device.elementwise_defines(table))
         y_place = -1 if y_offset is None else y_offset
         arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
-        return np.frombuffer(run(program, arguments, stdin), x.dtype)
+        return np.frombuffer(run(program, arguments, stdin), table.result_dtype)
 
     def product(
         self,

@@ -112,6 +112,9 @@ inline float multiply_add_up(float a, float b, float c) {
 
 inline float subtract_product_up(float c, float a, float b) { return multiply_add_up(-a, b, c); }
 
+inline int max(int a, int b) { return a > b ? a : b; }
+inline int min(int a, int b) { return a < b ? a : b; }
+
 // As on the GPU, +0 is larger than −0.
 inline float minimum(float a, float b) {
     return a == b ? (std::signbit(a) ? a : b) : std::fmin(a, b);

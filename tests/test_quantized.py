@@ -1,0 +1,465 @@
+"""tables/quantized.py, tables/grid.py and kernels/quantized.cu: 8 bits in and out, exact once.
+
+The oracle is the exact value: float64 from scipy's references where it is far enough from the
+middle between two results, mpmath elsewhere. Results and middles are enumerated here, by ml_dtypes.
+"""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax  # noqa: TID251
+import ml_dtypes
+import numpy as np
+import pytest
+import torch  # noqa: TID251
+from cubin import (
+    ARCHITECTURES,
+    compile_kernel,
+    instructions,
+    resources,
+    stored_bytes,
+    vector_loop,
+)
+from host_cuda import HostError, Program
+from test_elementwise import mutated
+from test_functions import EXACT, mp
+
+import cupylut
+from cupylut import FUNCTIONS, QuantizedTable, device, quantized
+from cupylut.accuracy import all_inputs, widened
+from cupylut.declaration import Function, Tail
+from cupylut.tables.quantized import QUANTIZED
+from cupylut.tuning import TUNINGS
+
+PAIRS = [(a, b) for a in QUANTIZED for b in QUANTIZED if a.itemsize + b.itemsize < 4]
+
+by_pair = pytest.mark.parametrize(
+    ("dtype", "out_dtype"), PAIRS, ids=lambda d: d.name.replace("float8_", "")
+)
+
+# Powers of two meet ties, the rest of the scales as they come; tiny ones meet the slope at zero.
+SCALES = [(1.0, 1.0), (0.5, 1.0), (0.05, 0.02), (2.0**-100, 2.0**-100)]
+
+
+def bits(x: np.ndarray) -> np.ndarray:
+    return x.view(f"u{x.itemsize}")
+
+
+def numbers(dtype: np.dtype) -> np.ndarray:
+    """All numbers of a dtype, in ascending order; infinity stands where the next would be."""
+    n = np.unique(widened(all_inputs(dtype)[~np.isnan(widened(all_inputs(dtype)))]))
+    if dtype.itemsize == 1:
+        return n[np.isfinite(n)]  # 8 bits saturate
+    limit = 2.0 ** ml_dtypes.finfo(dtype).maxexp
+    return np.clip(n, -limit, limit)
+
+
+# f(x) = line + rest where digits do not suffice for the sum, as rest may be 10⁻⁴⁰⁰⁰⁰.
+GATES = ("gelu", "gelu_tanh", "silu", "quick_gelu", "softplus", "hardswish")
+SPLIT = {
+    **{name: lambda x, name=name: (x, EXACT[name](-x)) for name in GATES},
+    "mish": lambda x: (x, -2 * x / ((1 + mp.exp(x)) ** 2 + 1)),
+    "gelu_10": lambda x: (min(x, 10), EXACT["gelu"](-x) if x <= 10 else 0),
+    "sigmoid": lambda x: (1, -EXACT["sigmoid"](-x)),
+    "tanh": lambda x: (1, -2 / (mp.exp(2 * x) + 1)),
+}
+
+
+def side(name: str, x: float, middle: float) -> int:
+    """The sign of f(x) − middle."""
+    x, middle = mp.mpf(x), mp.mpf(middle)
+    if abs(x) < 8:
+        line, rest = 0, EXACT[name](x)
+    elif x > 0:
+        line, rest = SPLIT.get(name, lambda x: (EXACT[name](x), 0))(x)
+    elif name == "tanh":
+        line, rest = -1, 2 / (mp.exp(-2 * x) + 1)
+    else:
+        line, rest = (-1, mp.exp(x)) if name == "elu" else (0, EXACT[name](x))
+    gap = line - middle
+    return int(mp.sign(rest) if gap == 0 else mp.sign(gap + rest))
+
+
+def misrounded(table: QuantizedTable, name: str) -> int:
+    """How many results are not the saturating nearest-even ones of f(scale·q) / out_scale."""
+    with np.errstate(invalid="ignore"):
+        x = widened(all_inputs(table.dtype)) * table.scale
+    finite = np.isfinite(x)
+    x, patterns = x[finite], table.results[finite]
+    n = widened(patterns.view(table.out_dtype))
+    values = numbers(table.out_dtype)
+    n = np.clip(n, values[0], values[-1])
+    i = np.searchsorted(values, n)
+    assert (values[i] == n).all()
+    middles = (values[1:] + values[:-1]) / 2 * table.out_scale
+    edges = np.concatenate([[-np.inf], middles, [np.inf]])
+    below, above, odd = edges[i], edges[i + 1], patterns % 2 == 1
+    exact = FUNCTIONS[name](x)
+    wrong = (exact < below) | (exact > above) | (odd & ((exact == below) | (exact == above)))
+    if table.out_dtype != np.int8:
+        wrong |= np.signbit(exact) != np.signbit(widened(patterns.view(table.out_dtype)))
+    # float64 has the last word only where it is clear of both middles.
+    gap = np.minimum(np.abs(exact - below), np.abs(exact - above))
+    for k in np.flatnonzero(gap <= 2.0**-36 * np.abs(exact)):
+        under, over = (
+            side(name, x[k], middle[k]) if np.isfinite(middle[k]) else sign
+            for middle, sign in ((below, 1), (above, -1))
+        )
+        wrong[k] = under < 0 or over > 0 or (odd[k] and (under == 0 or over == 0))
+    return int(wrong.sum())
+
+
+@pytest.mark.parametrize("name", [*SPLIT, "elu"])
+@pytest.mark.parametrize(("scale", "out_scale"), SCALES)
+def test_no_8_bit_input_is_misrounded(name: str, scale: float, out_scale: float) -> None:
+    mp.dps = 120
+    for dtype, out_dtype in PAIRS:
+        if dtype.itemsize == 1:
+            table = quantized(name, dtype, out_dtype, scale=scale, out_scale=out_scale)
+            assert misrounded(table, name) == 0, table
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "gelu_10"])
+@pytest.mark.parametrize(("scale", "out_scale"), SCALES[:3])
+def test_no_16_bit_input_is_misrounded(name: str, scale: float, out_scale: float) -> None:
+    mp.dps = 120
+    for dtype, out_dtype in PAIRS:
+        if dtype.itemsize == 2:
+            table = quantized(name, dtype, out_dtype, scale=scale, out_scale=out_scale)
+            assert misrounded(table, name) == 0, table
+
+
+def test_the_count_of_misrounded_counts() -> None:
+    mp.dps = 120
+    table = quantized("gelu", "int8", "int8", scale=0.5, out_scale=1.0)
+    results = table.results.copy()
+    results[[19, 40, 200]] += 1  # 19: gelu(9.5) is a little less than 9.5
+    assert misrounded(replace(table, results=results), "gelu") == 3
+
+
+def test_what_is_a_little_beside_a_tie_is_no_tie() -> None:
+    q = np.int8([19, 17, 5])
+    table = quantized("gelu", "int8", "int8", scale=0.5)
+    np.testing.assert_array_equal(table(q), [9, 8, 2])  # 9.5 − 10⁻²⁰, 8.5 − 10⁻¹⁶, 2.48
+    np.testing.assert_array_equal(quantized("softplus", "int8", "int8", scale=0.5)(q), [10, 9, 3])
+    np.testing.assert_array_equal(quantized("elu", "int8", "int8", scale=0.5)(q), [10, 8, 2])
+    np.testing.assert_array_equal(quantized("hardswish", "int8", "int8", scale=0.5)(q[:2]), [10, 8])
+    tiny = {"scale": 2.0**-100, "out_scale": 2.0**-100}
+    # x/2 + x²/√(2π), a little above x/2
+    np.testing.assert_array_equal(quantized("gelu", "int8", "int8", **tiny)(np.int8([1, 3, -1])),
+                                  [1, 2, 0])  # fmt: skip
+    # 1/2 + x/4, on either side of the middle between 0 and 1
+    sigmoid = quantized("sigmoid", "int8", "int8", scale=2.0**-100)
+    np.testing.assert_array_equal(sigmoid(np.int8([-1, 0, 1])), [0, 0, 1])
+
+
+# ---- what the docstring promises ---------------------------------------------------------------
+
+
+@by_pair
+def test_special_values(dtype: np.dtype, out_dtype: np.dtype) -> None:
+    table = quantized("gelu", dtype, out_dtype, scale=2.0)
+    assert table.report.special_values
+    assert table.report.misrounded == table.report.above_half_ulp == 0
+    assert table.report.monotonicity_breaks == 0
+    if dtype != np.int8:
+        y = table(np.array([np.nan, 0.0, -0.0], dtype))
+        assert np.isnan(y[0]) if out_dtype != np.int8 else y[0] == 0
+        assert (widened(y[1:]) == 0).all()
+        assert list(np.signbit(widened(y[1:]))) == [False, out_dtype != np.int8]
+        nan = np.isnan(widened(all_inputs(dtype)))
+        assert len(set(table.results[nan])) == 1  # one NaN, whichever goes in
+
+
+@by_pair
+def test_saturation(dtype: np.dtype, out_dtype: np.dtype) -> None:
+    """ml_dtypes' own casts overflow to NaN or infinity."""
+    most = {"int8": 127, "float8_e4m3fn": 448, "float8_e5m2": 57344}
+    largest = most.get(out_dtype.name, np.inf)
+    least = -128 if out_dtype == np.int8 else -largest
+    line = Function("line", "x", lambda x: x, Tail(1.0, 0.0), Tail(1.0, 0.0))
+    table = quantized(line, dtype, out_dtype, out_scale=2.0**-126)
+    x = np.array([-100.0, 100.0], dtype)
+    np.testing.assert_array_equal(widened(table(x)), [least, largest])
+    if dtype.name not in ("int8", "float8_e4m3fn"):
+        x = np.array([-np.inf, np.inf], dtype)
+        np.testing.assert_array_equal(widened(table(x)), [least, largest])
+    # The last number is not lost, nor what is nearest to it.
+    table = quantized(line, dtype, out_dtype, scale=4.0, out_scale=4.0)
+    last = np.array([-1.0, 1.0]) * min(numbers(dtype)[-1], 100.0)
+    np.testing.assert_array_equal(
+        widened(table(last.astype(dtype))), widened(last.astype(dtype).astype(out_dtype))
+    )
+
+
+def test_a_float32_scale_is_meant() -> None:
+    table = quantized("gelu", "int8", "int8", scale=1 / 127, out_scale=np.float32(1 / 127))
+    assert table.scale == table.out_scale == float(np.float32(1 / 127))
+    assert misrounded(table, "gelu") == 0
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, np.inf, np.nan, 1e-46, 1e39])
+@pytest.mark.parametrize("name", ["scale", "out_scale"])
+def test_scales_that_are_none(name: str, scale: float) -> None:
+    with pytest.raises(ValueError, match=f"^{name}=.*positive number that float32 can hold"):
+        quantized("gelu", "int8", "int8", **{name: scale})
+
+
+def test_other_errors() -> None:
+    with pytest.raises(ValueError, match="one number for the whole array"):
+        quantized("gelu", "int8", "int8", scale=np.ones(3))
+    with pytest.raises(ValueError, match="neither float16 nor bfloat16 has 8 bits"):
+        quantized("gelu", "float16", "bfloat16")
+    with pytest.raises(ValueError, match="choose one of int8, float8_e4m3fn, float8_e5m2, float16"):
+        quantized("gelu", "float32", "int8")
+    with pytest.raises(ValueError, match="'uint8'"):
+        quantized("gelu", "int8", "uint8")
+    with pytest.raises(ValueError, match=r"not finite|is NaN"):
+        quantized(np.sqrt, "int8", "int8", left=0.0, right="identity")
+    with pytest.raises(ValueError, match="choose one of direct"):
+        cupylut.tabulate("gelu", kind="quantized")
+    with pytest.raises(TypeError, match="this table is for int8 and the input gives float32"):
+        quantized("gelu", "int8", "int8")(np.zeros(3, np.float32))
+    with pytest.raises(TypeError, match="quantized"):
+        cupylut.gelu(np.zeros(3, ml_dtypes.float8_e5m2))
+    table = quantized("gelu", "int8", "float8_e4m3fn")
+    with pytest.raises(ValueError, match="out has dtype int8, the result has float8_e4m3fn"):
+        table(np.zeros(3, np.int8), out=np.zeros(3, np.int8))
+
+
+def test_a_function_of_the_user() -> None:
+    """Its float64 word counts; a wave never settles, so that its windows hold all numbers."""
+    wave = Function("wave", "cos(x)", np.cos, Tail(0.0, 0.0), Tail(0.0, 0.0))
+    table = quantized(wave, "bfloat16", "int8", out_scale=1 / 127)
+    x = widened(all_inputs(table.dtype))
+    finite = np.isfinite(x)
+    expected = np.rint(np.cos(x[finite]) / np.float64(np.float32(1 / 127)))
+    np.testing.assert_array_equal(table.results.view(np.int8)[finite], expected)
+    assert table.entries.nbytes > 16_000
+    clipped = quantized(lambda x: np.clip(x, -1, 1), "int8", "int8", left=-1.0, right=1.0,
+                        out_scale=2.0)  # fmt: skip
+    np.testing.assert_array_equal(clipped(np.int8([-3, 1, 100])), [0, 0, 0])  # ties, to even
+
+
+def test_report_and_representation() -> None:
+    table = quantized("gelu", "int8", "int8", scale=0.05, out_scale=0.02)
+    assert repr(table) == "QuantizedTable(gelu, int8 · 0.05 to int8 · 0.02, 256 bytes)"
+    x = np.arange(-128, 128) * table.scale
+    exact = FUNCTIONS["gelu"](x)
+    inside = exact < 127.5 * table.out_scale
+    error = np.abs(table(np.arange(-128, 128).astype(np.int8)) * table.out_scale - exact)
+    assert table.report.points == inside.sum()
+    assert table.report.max_abs == error[inside].max() < 0.01
+    assert table.report.max_abs_at == x[inside][error[inside].argmax()]
+    assert table.report.mean_abs == pytest.approx(error[inside].mean(), rel=1e-12)
+    assert table.report.max_ulp == pytest.approx(table.report.max_abs / table.out_scale, rel=1e-12)
+    one = Function("one", "1", np.ones_like, Tail(0.0, 1.0), Tail(0.0, 1.0))
+    assert quantized(one, "int8", "int8", out_scale=1 / 128).report.points == 0
+    assert quantized(one, "int8", "int8", out_scale=1 / 127).report.points == 256
+
+
+@by_pair
+def test_save_load_and_pickle(dtype: np.dtype, out_dtype: np.dtype, tmp_path: Path) -> None:
+    table = quantized("silu", dtype, out_dtype, scale=0.1, out_scale=0.07)
+    table.save(tmp_path / "table.npz")
+    for again in (cupylut.load(tmp_path / "table.npz"), pickle.loads(pickle.dumps(table))):
+        assert type(again) is QuantizedTable
+        assert (again.results == table.results).all()
+        assert again.results.dtype == table.results.dtype
+        assert repr(again) == repr(table)
+        assert again.report == table.report
+        assert (again.dtype, again.result_dtype) == (dtype, out_dtype)
+
+
+# ---- arrays ------------------------------------------------------------------------------------
+
+
+@by_pair
+def test_numpy_arrays(dtype: np.dtype, out_dtype: np.dtype) -> None:
+    table = quantized("gelu", dtype, out_dtype, scale=0.05, out_scale=0.02)
+    x = all_inputs(dtype)
+    for view in (np.s_[:], np.s_[1:], np.s_[1:-2], np.s_[::2], np.s_[::-1], np.s_[:1], np.s_[:0]):
+        y = table(x[view])
+        assert y.dtype == out_dtype
+        np.testing.assert_array_equal(bits(y), table.results[view])
+    memory = np.zeros(x.nbytes + 1, np.uint8)  # at an odd address
+    memory[1:] = x.view(np.uint8)
+    np.testing.assert_array_equal(bits(table(memory[1:].view(dtype))), table.results)
+    fortran = x[:240].reshape(12, 20).T
+    assert table(fortran).flags.f_contiguous
+    out = np.zeros((20, 24), out_dtype)[:, ::2]
+    assert table(fortran, out=out) is out
+    np.testing.assert_array_equal(bits(table(fortran)), table.results[:240].reshape(12, 20).T)
+    np.testing.assert_array_equal(bits(np.ascontiguousarray(out)), bits(table(fortran)))
+    assert type(table(x[5])) is type(out[0, 0])
+    large = np.resize(x, 400_000)
+    with cupylut.set_workers(2):
+        np.testing.assert_array_equal(bits(table(large)), np.resize(table.results, 400_000))
+    if dtype == out_dtype:
+        assert table(large, out=large) is large
+        np.testing.assert_array_equal(bits(large), np.resize(table.results, 400_000))
+    elif dtype.itemsize == out_dtype.itemsize:
+        with pytest.raises(ValueError, match="overlaps"):
+            table(large, out=large.view(out_dtype))
+
+
+def test_dense_arrays_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = quantized("gelu", "int8", "float16")
+    x = np.zeros((4, 5, 6), np.int8).transpose(2, 0, 1)
+    monkeypatch.setattr(cupylut.arrays, "copy", None)
+    assert table(x, out=table(x)).strides == tuple(2 * stride for stride in x.strides)
+    assert table(as_tensor(x.T), out=table(as_tensor(x.T))).dtype == torch.float16
+    with pytest.raises(TypeError):
+        table(x[::2])
+
+
+def as_tensor(x: np.ndarray) -> torch.Tensor:
+    integers = torch.from_numpy(x.view(f"i{x.itemsize}").copy())
+    return integers.view(getattr(torch, x.dtype.name))
+
+
+def as_bits(x: torch.Tensor) -> np.ndarray:
+    return bits(x.contiguous().cpu().view({1: torch.int8, 2: torch.int16}[x.itemsize]).numpy())
+
+
+@by_pair
+def test_torch_tensors(dtype: np.dtype, out_dtype: np.dtype) -> None:
+    table = quantized("gelu", dtype, out_dtype, scale=0.05, out_scale=0.02)
+    x = as_tensor(all_inputs(dtype)[:240]).reshape(12, 20)
+    want = table.results[:240].reshape(12, 20)
+    for tensor, result in ((x, want), (x.T, want.T), (x[::2], want[::2]), (x[0, 0], want[0, 0])):
+        y = table(tensor)
+        assert y.dtype == getattr(torch, out_dtype.name)
+        np.testing.assert_array_equal(as_bits(y), result)
+    out = torch.empty_like(y := table(x)).T
+    assert table(x.T, out=out) is out
+    np.testing.assert_array_equal(as_bits(out), as_bits(y).T)
+    np.testing.assert_array_equal(as_bits(x), bits(all_inputs(dtype)[:240].reshape(12, 20)))
+
+
+def test_tensors_of_other_dtypes() -> None:
+    table = quantized("gelu", "float8_e4m3fn", "int8")
+    for dtype in (torch.float8_e5m2, torch.float8_e4m3fnuz, torch.uint8, torch.int8):
+        with pytest.raises(TypeError, match=r"not supported|this table is for float8_e4m3fn"):
+            table(torch.zeros(3).to(dtype))
+
+
+@by_pair
+def test_jax_arrays(dtype: np.dtype, out_dtype: np.dtype) -> None:
+    table = quantized("gelu", dtype, out_dtype, scale=0.05, out_scale=0.02)
+    x = jax.numpy.asarray(all_inputs(dtype))
+    for y in (table(x), jax.jit(table)(x)):
+        assert isinstance(y, jax.Array)
+        assert y.dtype == out_dtype
+        np.testing.assert_array_equal(bits(np.asarray(y)), table.results)
+
+
+# ---- the kernel, on the CPU --------------------------------------------------------------------
+
+
+def check(program: Program, table: QuantizedTable, **launches: Any) -> None:
+    x = all_inputs(table.dtype)
+    for count in launches.get("counts", (x.size,)):
+        for x_offset, y_offset in launches.get("offsets", ((0, 0), (3, 3))):
+            y = program.elementwise(
+                table, x[:count], grid=launches.get("grid", 3), block=launches.get("block", 48),
+                x_offset=x_offset, y_offset=y_offset, uncached=launches.get("uncached", False),
+            )  # fmt: skip
+            assert (bits(y) == table.results[:count]).all(), f"differ: {table}, {count} elements"
+
+
+@by_pair
+def test_kernel_gives_every_result(dtype: np.dtype, out_dtype: np.dtype, compiler: str) -> None:
+    check(Program(), quantized("gelu", dtype, out_dtype, scale=0.05, out_scale=0.02))
+
+
+# The three kernels: 1 byte to 1, 1 to 2, 2 to 1.
+KERNELS = [("int8", "float8_e4m3fn"), ("float8_e5m2", "bfloat16"), ("bfloat16", "int8")]
+by_kernel = pytest.mark.parametrize(("dtype", "out_dtype"), KERNELS, ids=map("-".join, KERNELS))
+
+
+@by_kernel
+def test_kernel_takes_any_size_and_place(dtype: str, out_dtype: str, compiler: str) -> None:
+    table = quantized("sigmoid", dtype, out_dtype, scale=0.05, out_scale=0.01)
+    counts = (0, 1, 7, 8, 9, 15, 17, 33, 200)
+    check(Program(), table, counts=counts, offsets=((0, 0), (3, 3), (5, 13), (1, 2)))
+    check(Program(), table, offsets=((15, 15), (8, 0), (0, 8), (4, 12)))
+    check(Program(), table, uncached=True)
+    if table.dtype.itemsize == table.result_dtype.itemsize:
+        check(Program(), table, counts=(0, 1, 250), offsets=((0, None), (5, None)))
+
+
+def test_kernel_with_larger_vectors_and_indices(compiler: str) -> None:
+    program = Program(tuning=TUNINGS[100], wide=True)
+    table = quantized("silu", *KERNELS[1], scale=0.05)
+    check(program, table, counts=(0, 1, 33, 256), offsets=((0, 0), (3, 19), (15, 15), (16, 8)))
+
+
+@pytest.mark.parametrize("name", ["tanh", "leaky_relu", "softplus"])
+def test_windows_of_any_function(name: str, compiler: str) -> None:
+    for dtype, out_dtype, scale in (("bfloat16", "int8", 1e-3), ("float16", "float8_e5m2", 300.0)):
+        check(Program(), quantized(name, dtype, out_dtype, scale=scale))
+    constant = Function("one", "1", np.ones_like, Tail(0.0, 1.0), Tail(0.0, 1.0))
+    check(Program(), quantized(constant, "float16", "int8"))
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
+    dtype, out_dtype = KERNELS[1 if sanitizer == "thread" else 2]
+    table = quantized("silu", dtype, out_dtype, scale=0.05, out_scale=0.02)
+    counts, offsets = (1, 17, 250), ((0, 0), (3, 3), (1, 2))
+    check(Program(sanitizer), table, grid=2, block=24, counts=counts, offsets=offsets)
+    check(Program(sanitizer), table, grid=2, block=24)
+
+
+@pytest.mark.parametrize(
+    ("sanitizer", "file", "old", "new"),
+    [
+        (None, "quantized.cuh", "magnitude > infinity", "magnitude >= infinity"),
+        (None, "quantized.cuh", "lowest), highest)", "lowest), highest - 1)"),
+        ("undefined", "stream.cuh", "/ sizeof(Scalar) % LANES", "% LANES"),
+    ],
+)
+def test_a_changed_kernel_fails(
+    tmp_path: Path, compiler: str, sanitizer: str | None, file: str, old: str, new: str
+) -> None:
+    program = Program(sanitizer, mutated(tmp_path, file, old, new))
+    table = quantized("tanh", "bfloat16", "int8", scale=0.05, out_scale=0.01)
+    with pytest.raises((AssertionError, HostError)):
+        check(program, table, offsets=((0, 0), (1, 1), (2, 4)))
+
+
+# ---- the kernel, compiled ----------------------------------------------------------------------
+
+
+def cubin_of(dtype: str, out_dtype: str, architecture: int) -> bytes:
+    table = quantized("gelu", dtype, out_dtype)
+    defines = tuple(device.elementwise_defines(table).items())
+    return compile_kernel("quantized.cu", defines, architecture)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@by_kernel
+def test_compiles(dtype: str, out_dtype: str, architecture: int, tmp_path: Path) -> None:
+    usage = resources(cubin_of(dtype, out_dtype, architecture), tmp_path)
+    assert set(usage) == {"quantized", "quantized_uncached"}
+    for used in usage.values():
+        assert used["STACK"] == used["LOCAL"] == 0
+        assert used["REG"] <= 64
+
+
+# As in test_device.py: instructions of the vector loop on sm_90, divided by its elements.
+BUDGETS = {KERNELS[0]: 4.25, KERNELS[1]: 4.5, KERNELS[2]: 13.75}
+
+
+@by_kernel
+def test_instruction_budgets(dtype: str, out_dtype: str, tmp_path: Path) -> None:
+    code = instructions(cubin_of(dtype, out_dtype, 90), "quantized", tmp_path)
+    table = quantized("gelu", dtype, out_dtype)
+    loop = vector_loop(code, "64|128")
+    elements = stored_bytes(loop, "64|128") // table.result_dtype.itemsize
+    assert sum("LDS" in line for line in loop) == elements  # one read each
+    count = sum(not line.endswith(":") for line in loop)
+    assert count / elements <= BUDGETS[dtype, out_dtype] + 1
