@@ -134,7 +134,11 @@ def test_layouts_of_fused_tensors(layout: str, other: str) -> None:
     assert all(close(a, b, 1e-5) for a, b in zip(found, exact, strict=True))
 
 
-@pytest.mark.parametrize("names", [set(), {"bias"}, {"number", "residual"}, ALL], ids=str)
+@pytest.mark.parametrize(
+    "names",
+    [set(), {"bias"}, {"number", "residual"}, ALL],
+    ids=lambda names: "+".join(sorted(names)) or "none",
+)
 def test_fused_gradcheck(names: set[str]) -> None:
     x, given = numbers(2, 3, grad=True), tensors(names, (2, 3))
     number = {"scale": given.pop("scale")} if "number" in names else {}
