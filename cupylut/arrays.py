@@ -16,6 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from . import layout
 from .accuracy import DTYPES, EIGHT_BIT, DType
 from .device import external_stream, require_cupy
 
@@ -74,7 +75,7 @@ class NumpyArrays:
         """
         module: Any = np if isinstance(view, np.ndarray) else require_cupy()
         # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
-        broadcast = 0 in view.strides and any(stride == 0 for stride, _ in steps(view))
+        broadcast = 0 in view.strides and any(stride == 0 for stride, _ in layout.steps(view))
         result = module.empty_like(view, dtype=dtype, order="C" if broadcast else "K")
         return result, result
 
@@ -154,7 +155,7 @@ class TorchArrays(NumpyArrays):
                 view = self.on_cpu(x)
             else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
                 view = cupy.from_dlpack(x.detach().__dlpack__(stream=-1))
-            if view.size > 0 and address(view) != x.data_ptr():
+            if view.size > 0 and layout.address(view) != x.data_ptr():
                 raise TypeError("its memory cannot be seen")
         except (AssertionError, BufferError, RuntimeError, TypeError) as error:
             raise TypeError(
@@ -243,7 +244,7 @@ class JaxArrays(NumpyArrays):
         # XLA takes over memory that begins at a multiple of 64 bytes, and copies all other.
         size = view.size * dtype.itemsize
         memory = np.empty(size + 64, np.uint8)
-        start = -address(memory) % 64
+        start = -layout.address(memory) % 64
         result = memory[start : start + size].view(dtype).reshape(view.shape)
         return result, result
 
@@ -281,7 +282,7 @@ class DLPackArrays(NumpyArrays):
         if self._device(x)[0] in (CPU, CUDA_HOST):
             return _from_dlpack(np, x)
         view = _from_dlpack(require_cupy(), x)
-        if address(view) % view.itemsize:  # NumPy copes with that, a GPU does not
+        if layout.address(view) % view.itemsize:  # NumPy copes with that, a GPU does not
             raise TypeError(
                 f"{_name(x)} at an address that is no multiple of its item size: copy it"
             )
@@ -296,7 +297,7 @@ class DLPackArrays(NumpyArrays):
         if type(out) is not type(x):
             raise wrong_kind(out, x)
         one, other = self.view(out), self.view(out)
-        if one.size > 0 and address(one) != address(other):
+        if one.size > 0 and layout.address(one) != layout.address(other):
             raise ValueError(
                 f"out is a {_name(out)} that exports copies of its memory, so it would not change: "
                 "leave out= out and use the result"
@@ -358,57 +359,6 @@ def wrong_kind(out: Any, x: Any) -> TypeError:
 def wrong_device(out: Any, x: Any) -> ValueError:
     """The error about an `out` on another device than x."""
     return ValueError(f"out lies on {out}, x on {x}: allocate it where x is")
-
-
-def same_layout(a: Any, b: Any) -> bool:
-    """Whether two views of one shape have the same strides in elements, where it matters."""
-    if a.itemsize == b.itemsize and a.strides == b.strides:
-        return True
-    return all(
-        i * b.itemsize == j * a.itemsize
-        for n, i, j in zip(a.shape, a.strides, b.strides, strict=True)
-        if n > 1
-    )
-
-
-def is_dense(view: Any) -> bool:
-    """Whether the view is all of a stretch of memory, each element once, in any order of axes."""
-    expected = view.itemsize
-    for stride, n in steps(view):
-        if stride != expected:
-            return False
-        expected *= n
-    return True
-
-
-def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
-    """A new array like a dense view, with the same order in memory or in C order, and its dtype."""
-    module: Any = np if isinstance(view, np.ndarray) else require_cupy()
-    return module.empty_like(view, dtype=dtype, order=order)
-
-
-def copy(source: Any, target: Any) -> None:
-    """target[...] = source; 8 bits of one dtype as integers, since CuPy has no such floats."""
-    if source.dtype == target.dtype and source.itemsize == 1:
-        source, target = source.view(np.uint8), target.view(np.uint8)
-    target[...] = source
-
-
-def flat(view: Any) -> Any:
-    """A dense view as one dimension, in the order of memory."""
-    return view.ravel("K")
-
-
-def steps(view: Any) -> list[tuple[int, int]]:
-    """The strides with the lengths of their axes, sorted; axes that take no step left out."""
-    if view.size == 0:
-        return []
-    return sorted((s, n) for s, n in zip(view.strides, view.shape, strict=True) if n > 1)
-
-
-def address(view: Any) -> int:
-    """Where the view's first element lies."""
-    return int(view.ctypes.data if isinstance(view, np.ndarray) else view.data.ptr)
 
 
 def _from_dlpack(module: ModuleType, x: Any) -> Any:

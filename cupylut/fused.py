@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, rows, workers
+from . import arrays, device, layout, rows, workers
 from .functions import as_function
 from .gated import laid_out, real, values
 from .ops import default_table, filled
@@ -205,11 +205,11 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
     columns = [name for name in ("bias", "scale") if hasattr(operands.get(name), "shape")]
     target = out
     if columns and not out.flags.c_contiguous:
-        target = arrays.empty_like(out, order="C")
+        target = layout.empty_like(out, order="C")
 
     def arranged(view: Any) -> Any:
         view = laid_out(view, target)
-        return view.reshape(-1, view.shape[-1]) if columns else arrays.flat(view)
+        return view.reshape(-1, view.shape[-1]) if columns else layout.flat(view)
 
     for name in columns:
         row = operands[name].astype(out.dtype, copy=False)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, rows, workers
+from . import arrays, device, layout, rows, workers
 from .accuracy import DType
 from .ops import default_table, filled, gelu_form
 from .tables import Table
@@ -209,8 +209,8 @@ def halves(packed: Any, gate_first: bool) -> tuple[Any, Any]:
 
 def _fill(table: Table, x: Any, z: Any, out: Any) -> None:
     """out = z·table(x) for views of one shape, out dense."""
-    x, z = (arrays.flat(laid_out(view, out)) for view in (x, z))
-    product(table, x, z, arrays.flat(out))
+    x, z = (layout.flat(laid_out(view, out)) for view in (x, z))
+    product(table, x, z, layout.flat(out))
 
 
 def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
@@ -226,8 +226,8 @@ def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
 
 def laid_out(view: Any, dense: Any) -> Any:
     """The view, or a copy of it in the dtype and layout of a dense one."""
-    if view.dtype == dense.dtype and arrays.same_layout(view, dense):
+    if view.dtype == dense.dtype and layout.same_layout(view, dense):
         return view
-    copy = arrays.empty_like(dense)
+    copy = layout.empty_like(dense)
     copy[...] = view
     return copy

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from . import arrays, device, workers
+from . import arrays, device, layout, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS, as_function
@@ -61,12 +61,12 @@ def _table_for(function: str | Table, source: Any, library: arrays.NumpyArrays) 
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
     """target = table(source) for a dense target of the table's result dtype."""
-    if source.dtype != table.dtype or not arrays.same_layout(source, target):
+    if source.dtype != table.dtype or not layout.same_layout(source, target):
         in_place = table.dtype == table.result_dtype
-        dense = target if in_place else arrays.empty_like(target, table.dtype)
-        arrays.copy(source, dense)
+        dense = target if in_place else layout.empty_like(target, table.dtype)
+        layout.copy(source, dense)
         source = dense
-    x, y = arrays.flat(source), arrays.flat(target)
+    x, y = layout.flat(source), layout.flat(target)
     if isinstance(y, np.ndarray):
         workers.run(table.evaluate, x, y)
     else:
@@ -92,12 +92,12 @@ def filled(
         return library.finish(result, x)
     for operand in operands:
         target = check_out(library, *operand, dtype, out)
-    if arrays.is_dense(target):
+    if layout.is_dense(target):
         fill(target)
     else:
         _, dense = library.empty_like(view, dtype, x)
         fill(dense)
-        arrays.copy(dense, target)
+        layout.copy(dense, target)
     library.written(out)
     return out
 
@@ -126,7 +126,7 @@ def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out:
 def _repeats(view: Any) -> bool:
     """Whether the view may have an element twice: whether its axes do not nest."""
     extent = view.itemsize
-    for stride, n in sorted((abs(stride), n) for stride, n in arrays.steps(view)):
+    for stride, n in sorted((abs(stride), n) for stride, n in layout.steps(view)):
         if stride < extent:
             return True
         extent += stride * (n - 1)
@@ -136,7 +136,7 @@ def _repeats(view: Any) -> bool:
 def _same_memory(a: Any, b: Any) -> bool:
     """Whether two views are element for element the same memory."""
     return (
-        arrays.address(a) == arrays.address(b) and a.dtype == b.dtype and arrays.same_layout(a, b)
+        layout.address(a) == layout.address(b) and a.dtype == b.dtype and layout.same_layout(a, b)
     )
 
 
@@ -149,7 +149,7 @@ class _Addresses:
             "shape": view.shape,
             "strides": view.strides,
             "typestr": f"|V{view.itemsize}",
-            "data": (arrays.address(view), True),
+            "data": (layout.address(view), True),
         }
 
 

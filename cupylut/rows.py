@@ -18,18 +18,16 @@ from .tables.linear import CHUNK
 LARGEST = 2**30
 """The elements of a launch: their numbers, in a packed array twice as high, fit 32 bits."""
 
-_ROWS = np.dtype([("width", np.uint32), ("reciprocal", np.uint32), ("shift", np.uint32)])
-
 
 @lru_cache(maxsize=1024)
-def divisor(width: int) -> NDArray[Any]:
+def divisor(width: int) -> NDArray[np.void]:
     """The struct `Rows`, which divides by this width: i // width = i·reciprocal >> shift, i < 2³¹.
 
     Source: Granlund and Montgomery, "Division by Invariant Integers using Multiplication" (PLDI
     1994), section 4: the reciprocal times the width exceeds 2^shift by less than 2^(shift − 31).
     """
     shift = 31 + (width - 1).bit_length()
-    return np.array([(width, -(-(1 << shift) // width), shift)], _ROWS)
+    return device.as_bytes(np.array([width, -(-(1 << shift) // width), shift], np.uint32))
 
 
 def blocks(shape: tuple[int, ...], size: int = CHUNK) -> Iterator[tuple[slice, ...]]:

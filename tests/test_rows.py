@@ -13,8 +13,7 @@ LARGEST = 2**31 - 1
 
 
 def quotient(i: int, width: int) -> int:
-    struct = rows.divisor(width)
-    found, reciprocal, shift = (int(struct[name][0]) for name in ("width", "reciprocal", "shift"))
+    found, reciprocal, shift = map(int, rows.divisor(width).view(np.uint32))
     assert found == width
     assert i * reciprocal < 2**64
     return i * reciprocal >> shift

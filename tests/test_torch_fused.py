@@ -212,7 +212,7 @@ def test_kernels_get_rows_and_addresses(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(device, "run_at", lambda *args: launched.append(args[2:3] + args[5:]))
     x, bias = numbers(4, 3, 8, dtype=torch.float32), numbers(8, dtype=torch.float32)
     at, there = x.data_ptr(), x.as_subclass(OnDevice)
-    width = np.array([(8, 1 << 31, 34)], rows.divisor(8).dtype)
+    width = device.as_bytes(np.uint32([8, 1 << 31, 34]))
 
     y = torch_fused._run(there, "gelu", bias, None, None, 0.5, there)
     arguments = 96, at, bias.data_ptr(), 0, 0, at, y.data_ptr(), np.float32(0.5), width

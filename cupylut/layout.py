@@ -1,0 +1,59 @@
+"""How views lie in memory: NumPy and CuPy arrays alike."""
+
+from typing import Any
+
+import numpy as np
+
+from .accuracy import DType
+from .device import require_cupy
+
+
+def same_layout(a: Any, b: Any) -> bool:
+    """Whether two views of one shape have the same strides in elements, where it matters."""
+    if a.itemsize == b.itemsize and a.strides == b.strides:
+        return True
+    return all(
+        i * b.itemsize == j * a.itemsize
+        for n, i, j in zip(a.shape, a.strides, b.strides, strict=True)
+        if n > 1
+    )
+
+
+def is_dense(view: Any) -> bool:
+    """Whether the view is all of a stretch of memory, each element once, in any order of axes."""
+    expected = view.itemsize
+    for stride, n in steps(view):
+        if stride != expected:
+            return False
+        expected *= n
+    return True
+
+
+def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
+    """A new array like a dense view, with the same order in memory or in C order, and its dtype."""
+    module: Any = np if isinstance(view, np.ndarray) else require_cupy()
+    return module.empty_like(view, dtype=dtype, order=order)
+
+
+def copy(source: Any, target: Any) -> None:
+    """target[...] = source; 8 bits of one dtype as integers, since CuPy has no such floats."""
+    if source.dtype == target.dtype and source.itemsize == 1:
+        source, target = source.view(np.uint8), target.view(np.uint8)
+    target[...] = source
+
+
+def flat(view: Any) -> Any:
+    """A dense view as one dimension, in the order of memory."""
+    return view.ravel("K")
+
+
+def steps(view: Any) -> list[tuple[int, int]]:
+    """The strides with the lengths of their axes, sorted; axes that take no step left out."""
+    if view.size == 0:
+        return []
+    return sorted((s, n) for s, n in zip(view.strides, view.shape, strict=True) if n > 1)
+
+
+def address(view: Any) -> int:
+    """Where the view's first element lies."""
+    return int(view.ctypes.data if isinstance(view, np.ndarray) else view.data.ptr)
