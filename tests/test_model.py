@@ -129,13 +129,14 @@ def test_counts_are_written_as_they_are_read() -> None:
 
 @by_lookup
 def test_reads_are_those_of_the_machine_code(case: Case) -> None:
+    code = loop(case, 90)
     found = [
         re.search(r"LDS\.?(\S*)", line)[1]  # type: ignore[index]
-        for line in loop(case, 90)
+        for line in code
         if "LDS" in line
     ]
     widths = {"": 4, "U16": 2, "64": 8, "128": 16}
-    lanes = LOOP_BYTES // as_dtype(case[0]).itemsize
+    lanes = stored_bytes(code) // as_dtype(case[0]).itemsize
     reads = banks.reads(model.table_of(case))
     assert Counter(widths[width] for width in found) == Counter(w for _, w in reads * lanes)
 

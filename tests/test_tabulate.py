@@ -64,7 +64,7 @@ def test_a_function_of_the_user() -> None:
     [
         ({"function": "silly"}, ValueError, "unknown function 'silly'"),
         ({"dtype": "int8"}, ValueError, "no tables for dtype"),
-        ({"kind": "cubic"}, ValueError, "choose one of direct, compact, gate, polynomial, linear"),
+        ({"kind": "cubic"}, ValueError, "choose one of direct, full, compact, gate, polynomial"),
         ({"size": 1}, ValueError, "2 to 65,536 nodes"),
         ({"size": True}, ValueError, "2 to 65,536 nodes"),
         ({"domain": (3.0, -3.0)}, ValueError, "lower one first"),
