@@ -49,3 +49,13 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
 def test_only_for_16_bits() -> None:
     with pytest.raises(ValueError, match="float16 or bfloat16, not for float32"):
         tabulate("gelu", "float32", kind="full")
+
+
+@pytest.mark.gpu
+@every_dtype
+def test_device_gives_every_result(dtype: np.dtype) -> None:
+    import cupy  # noqa: TID251
+
+    table = tabulate("mish", dtype, kind="full")
+    x = all_inputs(dtype)
+    assert_same_bits(cupy.asnumpy(table(cupy.asarray(x))), table(x))
