@@ -96,6 +96,8 @@ at. What the loop itself needs is shared by 8 elements in float32 and by 16 in 1
 tables that give up their promise below a cut have not been built: that of silu keeps it on every
 input in fewer instructions. swiglu takes the table of float32, so that the product is rounded from
 a value 2¹³ times as near as 16 bits ask; one for 16 bits would be cheaper, and wrong more often.
+Nor has a copy of the window for each lane been built, 180 KB that would take one pass: as direct
+tables are *predicted* to be at the memory limit, it has nothing to win.
 """
 
 PAPER = f"""\
