@@ -56,4 +56,5 @@ def steps(view: Any) -> list[tuple[int, int]]:
 
 def address(view: Any) -> int:
     """Where the view's first element lies."""
-    return int(view.ctypes.data if isinstance(view, np.ndarray) else view.data.ptr)
+    data = view.__array_interface__["data"] if isinstance(view, np.ndarray) else [view.data.ptr]
+    return int(data[0])

@@ -125,6 +125,8 @@ def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out:
 
 def _repeats(view: Any) -> bool:
     """Whether the view may have an element twice: whether its axes do not nest."""
+    if view.flags.c_contiguous:
+        return False
     extent = view.itemsize
     for stride, n in sorted((abs(stride), n) for stride, n in layout.steps(view)):
         if stride < extent:
@@ -135,13 +137,13 @@ def _repeats(view: Any) -> bool:
 
 def _same_memory(a: Any, b: Any) -> bool:
     """Whether two views are element for element the same memory."""
-    return (
-        layout.address(a) == layout.address(b) and a.dtype == b.dtype and layout.same_layout(a, b)
-    )
+    if a.dtype != b.dtype or not layout.same_layout(a, b):
+        return False
+    return a is b or layout.address(a) == layout.address(b)
 
 
 class _Addresses:
-    """The addresses of a view's elements, for NumPy to compare; they may be a GPU's."""
+    """The addresses of a GPU array's elements, for NumPy to compare."""
 
     def __init__(self, view: Any) -> None:
         self.__array_interface__ = {
@@ -158,8 +160,10 @@ def _shares_memory(a: Any, b: Any) -> bool:
 
     CuPy's own function of that name sorts all addresses, and waits for the device.
     """
+    if not isinstance(a, np.ndarray):
+        a, b = _Addresses(a), _Addresses(b)
     try:
-        return np.shares_memory(_Addresses(a), _Addresses(b), max_work=10_000)  # type: ignore[arg-type]
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
