@@ -38,7 +38,9 @@ def source(name: str) -> str:
     """The text of a kernel file with its includes spliced in, each once.
 
     The compiler never sees an include path: CuPy's disk cache hashes the source but not what it
-    includes. `#line` keeps file names and line numbers in the compiler's messages.
+    includes. `#line` keeps file names and line numbers in the compiler's messages. Only ASCII:
+    CuPy writes the source into a file in the encoding of the user's locale, which may lack what
+    the comments are written in.
     """
     seen: set[str] = set()
 
@@ -57,7 +59,7 @@ def source(name: str) -> str:
 
         return f'#line 1 "{name}"\n' + _INCLUDE.sub(include, text)
 
-    return splice(name)
+    return splice(name).encode("ascii", "ignore").decode()
 
 
 # Entry point -> its file; each has a twin for tables in global memory, named …_uncached. Where they
@@ -110,6 +112,11 @@ def require_cupy() -> ModuleType:
         raise RuntimeError(
             "a GPU array needs CuPy: pip install 'cupylut[cuda13]' (or 'cupylut[cuda12]', by the "
             f"driver's CUDA version). Importing it said: {error}"
+        ) from error
+    except OSError as error:
+        raise RuntimeError(
+            f"CuPy cannot be imported: {error}. It makes a folder for compiled kernels when it is: "
+            "name one that can be written to in the environment variable CUPY_CACHE_DIR"
         ) from error
     if not cupy.cuda.is_available():
         raise RuntimeError(
@@ -171,7 +178,9 @@ class _Launch:
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
         self.kernel = kernel(device, file, entry, macros)
-        if self.shared > attributes["MaxSharedMemoryPerBlock"]:
+        # All tables of a kind and dtype have one kernel on a device: its limit must only grow.
+        limit = self.kernel.max_dynamic_shared_size_bytes
+        if self.shared > limit:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
         self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
         self.count = np.int64 if wide else np.uint32

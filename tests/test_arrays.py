@@ -4,6 +4,7 @@ import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -181,6 +182,16 @@ def test_a_gpu_array_without_cupy_or_driver_names_what_to_install(device: int) -
     with pytest.raises(RuntimeError, match=r"cupylut\[cuda13\].*cupylut\[cuda12\]"):
         cupylut.gelu(Foreign(np.zeros(3)), out=on_gpu)
     assert cupylut.gelu(np.float32(0)) == 0  # the CPU needs neither
+
+
+def test_a_folder_that_cupy_cannot_make_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cupy.py").write_text("raise PermissionError(13, 'no', '/home/me/.cupy')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    with pytest.raises(RuntimeError, match=r"/home/me/\.cupy.*CUPY_CACHE_DIR"):
+        cupylut.gelu(Foreign(np.zeros(3), (2, 0)))
 
 
 # ---- what passes between a producer on a GPU and CuPy, which is stood in for ---------------------

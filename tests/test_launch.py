@@ -53,19 +53,25 @@ def as_array(x: Any) -> Array:
 
 
 class Kernel:
-    """cupy.RawKernel, of the kernels in this repository."""
+    """cupy.RawKernel, of the kernels in this repository.
 
-    kernel = SimpleNamespace(ptr=1)
-    max_dynamic_shared_size_bytes = 48 << 10
+    The limit of shared memory belongs to the kernel in the module that CuPy loads once for the same
+    code and device, whichever RawKernel sets it.
+    """
 
     def __init__(self, name: str, code: str) -> None:
         self.name = name
+        self.kernel = SimpleNamespace(ptr=POINTERS.setdefault((name, code), 1 + len(POINTERS)))
         macros = takewhile(lambda line: line.startswith("#define"), code.splitlines())
         self.defines = tuple(tuple(line.split(maxsplit=2)[1:]) for line in macros)
 
     def __call__(
         self, grid: tuple, block: tuple, args: tuple, shared_mem: int = 0, stream: Any = None
     ) -> None:
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        assert isinstance(grid, tuple)
+        assert isinstance(block, tuple)
+        assert all(is_argument(each) for each in args)
         LAUNCHES.append((self.name, grid, block, shared_mem))
         STREAMS.append(stream)
         args = self.seen(args)
@@ -79,6 +85,15 @@ class Kernel:
             self.nodes(*args)
         else:
             self.lines(*args)
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return LIMITS.get(self.kernel.ptr, 48 << 10)
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        assert size <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
+        LIMITS[self.kernel.ptr] = size
 
     def seen(self, args: tuple) -> tuple:
         """The arguments with arrays in place of addresses."""
@@ -102,7 +117,6 @@ class Kernel:
         name = self.name.removesuffix("_uncached")
         cached = self.name == name
         assert shared == (size if cached else 0)
-        assert shared <= self.max_dynamic_shared_size_bytes
         program = host_cuda.build(name, self.defines, None, host_cuda.KERNELS)
         length = int(size) // ENTRY_BYTES[dict(self.defines)["TABLE"]]
         arguments = [int(count), length, grid, block, 0, -1 if x is y else 0, int(not cached)]
@@ -157,6 +171,15 @@ class Kernel:
         out[...] = np.frombuffer(made[values.nbytes :], out.dtype).reshape(out.shape)
 
 
+def is_argument(each: Any) -> bool:
+    """Whether CuPy passes it to a kernel: an address, a NumPy scalar or array of one by value."""
+    if isinstance(each, np.ndarray) and not isinstance(each, Array):
+        return each.size == 1
+    return isinstance(each, Array | np.generic) or type(each) is int
+
+
+POINTERS: dict[tuple[str, str], int] = {}  # to the functions of modules
+LIMITS: dict[int, int] = {}  # of their shared memory
 LAUNCHES: list[tuple[str, tuple, tuple, int]] = []
 STREAMS: list[Any] = []
 ROWS: list[tuple[Any, ...]] = []
@@ -165,8 +188,9 @@ ROWS: list[tuple[Any, ...]] = []
 class Module:
     """cupy.RawModule."""
 
-    def __init__(self, code: str, options: tuple[str, ...]) -> None:
+    def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
         assert options == device.OPTIONS
+        assert code.isascii()
         self.code = code
 
     def compile(self) -> None:
@@ -206,13 +230,17 @@ CURRENT = [Stream(0)]
 SYNCHRONIZED: list[int] = []
 ATTRIBUTES = {
     "MaxSharedMemoryPerBlockOptin": 100 << 10,
-    "MaxSharedMemoryPerBlock": 48 << 10,
     "MultiProcessorCount": 3,
 }
 
 
 def occupancy(kernel: int, threads: int, shared: int) -> int:
-    """The blocks of a small multiprocessor, with 100 KB of shared memory and 512 threads."""
+    """The blocks of a small multiprocessor, with 100 KB of shared memory and 512 threads.
+
+    None of a kernel that may not have so much.
+    """
+    if shared > LIMITS.get(kernel, 48 << 10):
+        return 0
     return min(512 // threads, (100 << 10) // max(1, shared))
 
 
@@ -234,7 +262,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
     device._module.cache_clear()
     device._handle.cache_clear()
-    for log in (COMPILED, LAUNCHES, STREAMS, ROWS, SYNCHRONIZED):
+    for log in (COMPILED, LAUNCHES, STREAMS, ROWS, SYNCHRONIZED, POINTERS, LIMITS):
         log.clear()
     yield
     device._module.cache_clear()
@@ -403,6 +431,19 @@ def test_shared_memory_is_asked_for_up_to_the_limit_and_not_beyond() -> None:
                          left=-0.0, right="identity")  # fmt: skip
         assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
         assert LAUNCHES[-1][0] == name
+
+
+def test_a_small_table_does_not_take_shared_memory_from_a_large_one() -> None:
+    """They share a kernel; both need more than it may have by default."""
+    x = np.linspace(-9, 9, 100, dtype=np.float32)
+    large, small = (
+        tabulate(FUNCTIONS["silu"].reference, domain=(-20.0, 20.0), size=size,
+                 left=-0.0, right="identity")
+        for size in (10_000, 7000)
+    )  # fmt: skip
+    for table in (large, small, large):
+        assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
+        assert LAUNCHES[-1][0] == "elementwise"
 
 
 def test_kernels_are_compiled_once_and_tables_made_once() -> None:
