@@ -73,10 +73,9 @@ class NumpyArrays:
 
         Of x's kind where that kind can be written to; `finish` converts the others.
         """
-        module: Any = np if isinstance(view, np.ndarray) else require_cupy()
         # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
         broadcast = 0 in view.strides and any(stride == 0 for stride, _ in layout.steps(view))
-        result = module.empty_like(view, dtype=dtype, order="C" if broadcast else "K")
+        result = layout.empty_like(view, dtype, "C" if broadcast else "K")
         return result, result
 
     def finish(self, result: Any, x: Any) -> Any:
@@ -208,8 +207,8 @@ class JaxArrays(NumpyArrays):
         device = self._device(x)
         if device.platform == "cpu":
             return NO_CONTEXT
-        local: AbstractContextManager[Any] = require_cupy().cuda.Device(device.local_hardware_id)
-        return local
+        # XLA gives the memory of an x that is deleted to whatever its own stream does next.
+        return _device_until_done(device.local_hardware_id)
 
     @staticmethod
     def _device(x: Any) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import DType
+from .accuracy import EIGHT_BIT, DType
 from .device import require_cupy
 
 
@@ -32,6 +32,9 @@ def is_dense(view: Any) -> bool:
 def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
     """A new array like a dense view, with the same order in memory or in C order, and its dtype."""
     module: Any = np if isinstance(view, np.ndarray) else require_cupy()
+    dtype = view.dtype if dtype is None else dtype
+    if dtype in EIGHT_BIT[1:]:  # CuPy sees memory as such floats, but makes none
+        return module.empty_like(view, dtype=np.uint8, order=order).view(dtype)
     return module.empty_like(view, dtype=dtype, order=order)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jax  # noqa: TID251
 import jax.numpy as jnp  # noqa: TID251
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from samples import BFLOAT16, same
 
 import cupylut
-from cupylut import ops
+from cupylut import arrays, ops
 from cupylut.accuracy import DTYPES
 from cupylut.functions import FUNCTIONS
 
@@ -274,3 +275,28 @@ def test_misaligned_memory_on_a_gpu_is_refused(events: list[Any]) -> None:
     with pytest.raises(TypeError, match="at an address that is no multiple of its item size"):
         cupylut.gelu(OnGpu(x, events))
     assert "evaluate" not in events
+
+
+class JaxOnGpu(OnGpu):
+    """The same for an array that claims to be JAX's."""
+
+    __module__ = "jax.array"
+
+    @property
+    def dtype(self) -> Any:
+        return self.array.dtype
+
+    def devices(self) -> set[Any]:
+        return {type("Device", (), {"platform": "gpu", "local_hardware_id": 1})()}
+
+
+def test_a_jax_array_on_a_gpu_is_kept_until_the_work_is_done(
+    events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jax, "Array", JaxOnGpu)
+    monkeypatch.setattr(arrays.JaxArrays, "finish", lambda self, result, x: result)
+    x = np.linspace(-2, 2, 5, dtype=np.float32)
+    assert same(cupylut.gelu(JaxOnGpu(x, events)), cupylut.gelu(x))
+    assert events[:-1] == [
+        ("enter", 1), ("export", 7), "evaluate", "synchronize", "leave", "free"
+    ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Real CuPy arrays without a GPU: CuPy asks for no device while their memory is the host's.
+
+Whatever would copy, or launch a kernel, fails here: there is no driver.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from samples import BFLOAT16
+
+from cupylut import arrays, layout, ops
+from cupylut.arrays import FLOATS8
+
+cupy = pytest.importorskip("cupy")
+
+
+def memory(size: int) -> Any:
+    """So many bytes of the host as CuPy allocates them on device 0."""
+    owner = np.zeros(size + 1, np.uint8)
+    unowned = cupy.cuda.UnownedMemory(owner.ctypes.data, owner.nbytes, owner, 0)
+    return cupy.cuda.MemoryPointer(unowned, 0)
+
+
+@pytest.fixture(autouse=True)
+def host_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(layout, "require_cupy", lambda: cupy)
+    with cupy.cuda.using_allocator(memory):
+        yield
+
+
+def in_order(module: Any, shape: tuple[int, ...], axes: tuple[int, ...], dtype: Any) -> Any:
+    """An array whose axes lie in memory in this order, the last one the nearest."""
+    return module.empty([shape[axis] for axis in axes], dtype).transpose(np.argsort(axes))
+
+
+SHAPES = list(itertools.product((1, 2, 3), (1, 4), (0, 1, 5)))
+ORDERS = list(itertools.permutations(range(3)))
+
+
+@pytest.mark.parametrize("axes", ORDERS, ids=str)
+def test_dense_arrays_are_flat_without_a_copy(axes: tuple[int, ...]) -> None:
+    for shape in SHAPES:
+        x = in_order(cupy, shape, axes, np.float32)
+        assert layout.is_dense(x)
+        flat = layout.flat(x)
+        assert (layout.address(flat), flat.shape) == (layout.address(x), (x.size,))
+        # An axis of one element may have any stride.
+        strides = [12 if n == 1 else stride for n, stride in zip(shape, x.strides, strict=True)]
+        odd = cupy.ndarray(shape, np.float32, x.data, strides)
+        assert layout.is_dense(odd)
+        assert layout.same_layout(x, odd)
+        assert layout.address(layout.flat(odd)) == layout.address(x)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float64, np.int8, *FLOATS8], ids=str)
+@pytest.mark.parametrize("axes", ORDERS, ids=str)
+def test_new_arrays_lie_as_numpys_do(axes: tuple[int, ...], dtype: Any) -> None:
+    library = arrays.library_of(cupy.empty(0))
+    for shape in SHAPES:
+        x, here = (in_order(module, shape, axes, np.float32) for module in (cupy, np))
+        y, target = library.empty_like(x, np.dtype(dtype), x)
+        assert y is target
+        assert (type(y), y.dtype, y.shape) == (cupy.ndarray, dtype, shape)
+        assert layout.same_layout(y, np.empty_like(here, dtype))
+
+
+def test_views_are_what_numpys_are() -> None:
+    x, here = (module.empty((8, 12, 20), np.float32) for module in (cupy, np))
+    for view in (
+        lambda a: a[1::2, ::2], lambda a: a[:, :, 3:13], lambda a: a[::-1], lambda a: a[3, 4, 5],
+        lambda a: a[None, ::2], lambda a: a.T,
+    ):  # fmt: skip
+        there, expected = view(x), view(here)
+        assert layout.is_dense(there) == layout.is_dense(expected)
+        assert layout.steps(there) == layout.steps(expected)
+        assert ops._shares_memory(there, x)
+    assert not ops._shares_memory(x[:4], x[4:])
+    assert not ops._shares_memory(x[:, ::2], x[:, 1::2])
+    assert ops._repeats(cupy.lib.stride_tricks.as_strided(x, (4, 5), (4, 4)))
