@@ -1,7 +1,7 @@
 """Kernels compiled without a GPU by NVRTC, and what their machine code says.
 
 `cupy.cuda.compiler` asks for a device even to compile, so NVRTC is called directly, with the
-options of cupylut/device.py and the one that CuPy adds.
+options of cupylut/device.py and those that CuPy adds, but for its folders of headers.
 """
 
 import re
@@ -41,7 +41,8 @@ def compile_source(code: str, name: str, architecture: int) -> bytes:
     except Exception as error:  # the library itself is missing
         pytest.skip(f"no NVRTC: {error}")
     program = nvrtc.createProgram(code, name, (), ())
-    options = (f"-arch=sm_{architecture}", *device.OPTIONS, "-ftz=true")
+    options = (*device.OPTIONS, "-ftz=true", f"-arch=sm_{architecture}")
+    options = (*options, "--device-as-default-execution-space")
     try:
         nvrtc.compileProgram(program, options)
     except nvrtc.NVRTCError as error:
@@ -78,6 +79,16 @@ def resources(cubin: bytes, folder: Path) -> dict[str, dict[str, int]]:
         name: {key: int(value) for key, value in re.findall(r"(\w+):(\d+)", line)}
         for name, line in found
     }
+
+
+def parameters(cubin: bytes, kernel: str, folder: Path) -> list[int]:
+    """The sizes of a kernel's parameters in bytes."""
+    path = folder / "kernel.cubin"
+    path.write_bytes(cubin)
+    sections = _run("cuobjdump", "--dump-elf", str(path)).split(".nv.info.")
+    text = "".join(section for section in sections if section.split()[0] == kernel)
+    found = re.findall(r"Ordinal\s*:\s*0x(\w+)\s+Offset\s*:\s*\w+\s+Size\s*:\s*0x(\w+)", text)
+    return [size for _, size in sorted((int(n, 16), int(size, 16)) for n, size in found)]
 
 
 def instructions(cubin: bytes, kernel: str, folder: Path) -> list[str]:

@@ -12,6 +12,7 @@ from cubin import (
     ARCHITECTURES,
     compile_kernel,
     instructions,
+    parameters,
     per_element,
     resources,
     vector_loop,
@@ -88,6 +89,18 @@ def test_lookups_compile_without_spills(
     for usage in resources(cubin, tmp_path).values():
         assert usage["STACK"] == usage["LOCAL"] == 0
         assert usage["REG"] <= most
+
+
+@pytest.mark.parametrize("case", LOOKUPS, ids="-".join)
+def test_parameters_have_the_sizes_of_what_is_passed(case: tuple[str, str, str], tmp_path) -> None:
+    """CUDA copies as many bytes as the kernel declares from where the argument lies."""
+    dtype, kind, name = case
+    table = tabulate(name, dtype, kind=kind)
+    cubin = compile_kernel("elementwise.cu", tuple(device.elementwise_defines(table).items()), 90)
+    struct = device.as_bytes(table.parameters)
+    assert struct.size == 1  # what CuPy passes by value
+    for kernel in ("elementwise", "elementwise_uncached"):
+        assert parameters(cubin, kernel, tmp_path) == [8, 8, 4, 8, 4, struct.nbytes]
 
 
 @every_architecture

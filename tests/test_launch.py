@@ -172,10 +172,13 @@ class Kernel:
 
 
 def is_argument(each: Any) -> bool:
-    """Whether CuPy passes it to a kernel: an address, a NumPy scalar or array of one by value."""
+    """Whether CuPy passes it to a kernel: an address, a NumPy scalar or array of one by value.
+
+    None is a null pointer.
+    """
     if isinstance(each, np.ndarray) and not isinstance(each, Array):
         return each.size == 1
-    return isinstance(each, Array | np.generic) or type(each) is int
+    return isinstance(each, Array | np.generic | None) or type(each) is int
 
 
 POINTERS: dict[tuple[str, str], int] = {}  # to the functions of modules
