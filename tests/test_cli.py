@@ -241,9 +241,12 @@ def test_torch_gets_its_threads_back() -> None:
 def test_gpu_times_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """With NumPy in CuPy's place: what is run, not how fast."""
 
-    def benchmark(run: speed.Run, n_repeat: int) -> SimpleNamespace:
+    def benchmark(run: Any, n_repeat: int, *, name: str | None = None) -> SimpleNamespace:
         run()
-        return SimpleNamespace(gpu_times=np.full((1, n_repeat), 1e-3))
+        return SimpleNamespace(
+            name=run.__name__ if name is None else name,  # as CuPy's does
+            gpu_times=np.full((1, n_repeat), 1e-3),
+        )
 
     from scipy import special
 

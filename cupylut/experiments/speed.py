@@ -114,7 +114,9 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
         "CuPy": partial(EXPRESSIONS[name], cupyx_special, x),
         "cupylut": partial(table, x),
     }
-    measured = {who: benchmark(run, n_repeat=GPU_REPEATS) for who, run in contestants.items()}
+    measured = {
+        who: benchmark(run, n_repeat=GPU_REPEATS, name=who) for who, run in contestants.items()
+    }
     return {who: float(np.median(m.gpu_times)) / x.size * 1e9 for who, m in measured.items()}
 
 
