@@ -31,7 +31,8 @@ _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 # Guards the caches of compiled modules and resident tables, not the launches. Reentrant, as
 # building a table compiles a module.
 _lock = threading.RLock()
-os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_lock._at_fork_reinit)  # type: ignore[attr-defined]
 
 
 def source(name: str) -> str:

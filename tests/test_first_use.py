@@ -58,6 +58,12 @@ def test_import_is_quiet_and_loads_no_more_than_it_needs() -> None:
     ]
     code = f"import sys, cupylut; print([name for name in {unwanted} if name in sys.modules])"
     assert run(code) == "[]"
+
+
+def test_import_where_processes_do_not_fork() -> None:
+    """As on Windows."""
+    code = "import os; del os.fork, os.register_at_fork; import cupylut; print(cupylut.tanh(0.0))"
+    assert run(code) == "0.0"
     assert run("import cupylut") == ""
 
 
