@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_launch import ROWS, as_array, cupy  # noqa: F401  (a fixture that all tests take)
+from stand_in import ROWS, as_array, cupy  # noqa: F401  (a fixture)
 
 from cupylut import gated, rows, tabulate
+
+pytestmark = pytest.mark.usefixtures("cupy")
 
 fused = importlib.import_module("cupylut.fused")  # which the function of that name hides
 
