@@ -188,6 +188,37 @@ def test_a_function_of_the_user_without_rules() -> None:
     assert table.entries.nbytes > 80_000
 
 
+AROUND_ZERO = {
+    "falls": (lambda x: -np.tanh(x), 1.0, -1.0),  # −0 at 0, 0 at −0
+    "below": (lambda x: -(np.tanh(x) ** 2), -1.0, -1.0),  # −0 at both
+    "above": (lambda x: np.tanh(x) ** 2, 1.0, 1.0),
+    "falling cube": (lambda x: -(np.tanh(x) ** 9), 1.0, -1.0),  # whose slope is none in float32
+    "jumps": (lambda x: np.copysign(0.5, x), -0.5, 0.5),
+    "steps": (lambda x: np.where(x < 0, -1.0, 2.0), -1.0, 2.0),
+    "constant": (lambda x: np.full_like(x, -3.0), -3.0, -3.0),
+}
+
+
+@pytest.mark.parametrize("name", AROUND_ZERO)
+@every_dtype
+def test_kernel_around_zero(name: str, dtype: np.dtype, compiler: str) -> None:
+    f, left, right = AROUND_ZERO[name]
+    table = tabulate(f, dtype, left=left, right=right)
+    x = all_inputs(dtype)
+    numbers = x[~np.isnan(widened(x))]
+    assert_same_bits(Program().elementwise(table, numbers), round_to(f(widened(numbers)), dtype))
+
+
+def test_a_function_of_two_values_at_zero_has_a_full_table() -> None:
+    def f(x: np.ndarray) -> np.ndarray:
+        return np.where(np.signbit(x), 0.25, 1.0)
+
+    with pytest.raises(ValueError, match=r"f\(0\) is 1.0, f\(-0\) is 0.25: .* take kind="):
+        tabulate(f, "float16", left=0.25, right=1.0)
+    table = tabulate(f, "float16", kind="full", left=0.25, right=1.0)
+    assert_same_bits(table(np.float16([0.0, -0.0])), np.float16([1, 0.25]))
+
+
 def test_a_function_that_fails_is_named() -> None:
     with pytest.raises(ValueError, match=r"sqrt\(-.*\) is not finite"):
         tabulate(np.sqrt, "float16", left=0.0, right="identity")

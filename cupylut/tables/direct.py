@@ -12,7 +12,7 @@ of magnitudes, counted in bit patterns, and one more entry for the constant:
 "up" rounds the float32 value towards +∞ before it is rounded to nearest in 16 bits. That is for
 ties: x/2 falls between two subnormals for every odd pattern, and there the exact value, a little
 above x/2 for gelu-like functions, decides. With the intercept 2⁻¹⁴⁹ the float32 value is a little
-above x/2 too, and the tie is no more.
+above x/2 too, and the tie is no more. The intercept also settles the sign of f(±0).
 
 The two windows lie in the table end to end, the negative one first and from its far end. So for
 the patterns of an x clamped to either of them
@@ -22,7 +22,8 @@ the patterns of an x clamped to either of them
 since one of the two stays at its near end.
 
 Windows are found by comparing the rules with the correct results of all inputs, so every function
-has a table: a function that no rule fits has windows over everything.
+has a table: a function that no rule fits has windows over everything but ±0, which are always the
+tangent's. So a function is refused whose values there differ by more than their signs.
 
 `kernels/direct.cuh` is the device half. The NumPy half is one gather from all 65,536 results.
 """
@@ -105,13 +106,13 @@ class DirectTable(Table):
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
-        """Tabulate a function; raises ValueError where it is NaN for a number."""
+        """Tabulate a function; raises ValueError where that fails, or makes no table."""
         if dtype.itemsize != 2:
             raise ValueError(f"a direct table is for float16 or bfloat16, not for {dtype}")
         x = all_inputs(dtype)
         y = correctly_rounded(function, dtype)
         h = 2.0**-20
-        return cls(
+        table = cls(
             name=function.name,
             dtype=dtype,
             results=y.view(np.uint16),
@@ -119,6 +120,8 @@ class DirectTable(Table):
             keeps_zero=function.keeps_zero,
             report=error_report(function, x, y, even=x.size),
         )
+        table.entries.flags.writeable = False  # made now: a function that has none is refused
+        return table
 
     def __repr__(self) -> str:
         return f"DirectTable({self.name}, {self.dtype.name}, {self.entries.nbytes:,} bytes)"
@@ -171,10 +174,18 @@ class DirectTable(Table):
     @cached_property
     def _windows(self) -> _Windows:
         """The smallest ones that any tangent leaves."""
-        return min(map(self._windows_beside, self._tangents()), key=lambda w: w.size)
+        reaches = [(tangent, self._reach(tangent)) for tangent in self._tangents()]
+        windows = [self._windows_beside(*each) for each in reaches if each[1] >= 0]
+        if not windows:
+            plus, minus = self.results[[0, SIGN]].view(self.dtype)
+            raise ValueError(
+                f"{self.name}(0) is {plus}, {self.name}(-0) is {minus}: a direct table has one "
+                'value for both; take kind="full"'
+            )
+        return min(windows, key=lambda w: w.size)
 
-    def _windows_beside(self, tangent: _Tangent) -> _Windows:
-        near = min(self._reach(tangent), _LARGEST_FLOAT16)
+    def _windows_beside(self, tangent: _Tangent, reach: int) -> _Windows:
+        near = min(reach, _LARGEST_FLOAT16)
         last = self._infinity
         positive, negative = self.results[: last + 1], self.results[SIGN : SIGN + last + 1]
         high = _agreement(positive, np.full_like(positive, positive[-1]))
@@ -198,10 +209,15 @@ class DirectTable(Table):
         if at_zero != 0:
             return [_Tangent(0.0, at_zero, signed)]
         slope = float(np.float32(self.slope))
-        return [_Tangent(slope, TINY, signed), _Tangent(slope, 0.0, signed)]
+        return [_Tangent(slope, intercept, signed) for intercept in (TINY, 0.0)] + [
+            _Tangent(slope, intercept, signed=False) for intercept in (-0.0, -TINY)
+        ]
 
     def _reach(self, tangent: _Tangent) -> int:
-        """The magnitude up to which a tangent gives the correct results, of either sign."""
+        """The magnitude up to which a tangent gives the correct results, of either sign.
+
+        −1 if it does not at zero.
+        """
         magnitudes = []
         for sign in (0, SIGN):
             inputs = all_inputs(self.dtype)[sign : sign + self._infinity]
@@ -258,13 +274,11 @@ def _agreement(a: Patterns, b: Patterns) -> int:
 
 def _rounded_up(slope: float, intercept: float, x: Float64Array) -> NDArray[np.float32]:
     """slope·x + intercept as one float32 operation that rounds towards +∞."""
-    line = slope * x if slope else np.zeros(x.size)  # exact: 24 bits times 11
+    line = slope * x  # exact: 24 bits times 11
     # What float64 loses of the sum (Knuth's two-sum) tells on which side of it the exact sum is.
     total = line + intercept
     part = total - line
     lost = (line - (total - part)) + (intercept - part)
     nearest = total.astype(np.float32)
     below = (nearest < total) | ((nearest == total) & (lost > 0))
-    if slope == 0:
-        nearest[:] = intercept  # keeps the sign of a zero
     return np.where(below, np.nextafter(nearest, np.float32(np.inf)), nearest)
