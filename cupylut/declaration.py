@@ -51,9 +51,9 @@ _FAR = 20.0  # far enough out for f′ to have its final sign, not so far that i
 class Function:
     """A function of one real variable.
 
-    Called with anything `numpy.asarray` takes, it returns the float64 reference, and at ±inf the
-    limit given by the tail (never NaN). `left` and `right` are the straight lines that it
-    approaches, or None where it approaches none, as x² does not. `gradient` is the float64
+    Called with anything `numpy.asarray` takes, it returns the float64 reference, NaN for NaN, and
+    at ±inf the limit given by the tail (never NaN). `left` and `right` are the straight lines
+    that it approaches, or None where it approaches none, as x² does not. `gradient` is the float64
     reference of the derivative; `kinks` are the points where branches meet, so that f″ jumps.
     `parameters` follow x in calls of both references. `cuda` is the function as a C++ expression in
     the double ``x``; without it, node values are uploaded instead of computed on the device.
@@ -84,6 +84,8 @@ class Function:
             for infinity, tail in ((-np.inf, self.left), (np.inf, self.right)):
                 if tail is not None and (there := x == infinity).any():
                     y = np.where(there, tail(infinity), y)
+            if (numbers := np.isnan(x) & ~np.isnan(y)).any():  # as np.where(x < 0, 0, 1) makes
+                y = np.where(numbers, np.nan, y)
         return y
 
     @property

@@ -59,6 +59,21 @@ def test_a_function_of_the_user() -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", cupylut.accuracy.DTYPES, ids=lambda d: d.name)
+def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
+    def step(x: np.ndarray) -> np.ndarray:
+        return np.where(x < 0, -1.0, 2.0)
+
+    tails = {"left": -1.0, "right": 2.0}
+    tables = [tabulate(step, dtype, kind="linear", domain=(-1, 1), **tails)]
+    if dtype.itemsize == 2:
+        tables += [tabulate(step, dtype, kind=kind, **tails) for kind in ("direct", "full")]
+        tables += [cupylut.quantized(step, dtype, "float8_e5m2", **tails)]
+    for table in tables:
+        y = table(np.array([np.nan, -np.nan, 3, -3]).astype(dtype)).astype(float)
+        np.testing.assert_array_equal(y, [np.nan, np.nan, 2, -1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
