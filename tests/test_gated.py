@@ -172,8 +172,11 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
     slope = cupylut.tabulate(FUNCTIONS["gelu"].derivative, size=77)  # not a multiple of 16 bytes
     linear = cupylut.tabulate("gelu", size=50)
     assert tables[0].dtype == np.float32
-    check(Program(sanitizer), (linear, slope), BFLOAT16, [1, 300], [(2, 48)])
-    check_packed(Program(sanitizer), (linear, slope), BFLOAT16, [(9, 16), (5, 7)])
+    # A race, which takes long to look for, is one wherever arrays begin and end.
+    counts, shapes = [300, 1], [(9, 16), (5, 7)]
+    fewer = slice(1) if sanitizer == "thread" else slice(2)
+    check(Program(sanitizer), (linear, slope), BFLOAT16, counts[fewer], [(2, 48)])
+    check_packed(Program(sanitizer), (linear, slope), BFLOAT16, shapes[fewer])
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ FLAGS = (
     *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"),
 )
 
-SANITIZERS = ("address", "undefined", "thread")
+SANITIZERS = ("address,undefined", "thread")
 
 
 class HostError(AssertionError):

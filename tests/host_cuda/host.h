@@ -82,7 +82,9 @@ inline void receive(void* target, std::size_t bytes) {
     }
 }
 
-inline void send(const void* source, std::size_t bytes) { std::fwrite(source, 1, bytes, stdout); }
+inline void send(const void* source, std::size_t bytes) {
+    if (bytes) std::fwrite(source, 1, bytes, stdout);  // nothing may have no address
+}
 
 // --- the operations of kernels/floating.cuh ---
 
