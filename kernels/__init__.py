@@ -16,6 +16,7 @@
 ``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
 ``full.cuh``        one lookup among the results of all inputs, in 16 bits; ``tables/full.py``
 ``pairs.cuh``       two 16-bit numbers in a word
+``items.cuh``       the bytes or halves of a word, taken out of it
 ``quantized.cuh``   one lookup of 8 bits, by pattern; ``cupylut/tables/quantized.py``
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================

@@ -1,6 +1,7 @@
 // One lookup by bit pattern: the device half of cupylut/tables/direct.py, which derives it.
 #pragma once
 
+#include "items.cuh"
 #include "pairs.cuh"
 
 // What the lookup needs beside the results; passed by value. It takes two inputs at once, whose
@@ -23,7 +24,7 @@ struct DirectTable : TakesPairs {
     __device__ __forceinline__ Pair<Scalar> operator()(Pair<Scalar> x, const Entry* results) const {
         const unsigned places =
             clamped(x, near, high).bits - clamped(x, minus_high, minus_near).bits + origin;
-        const Scalar first = {results[low_half(places)]}, second = {results[high_half(places)]};
+        const Scalar first = {results[item<2>(places, 0)]}, second = {results[item<2>(places, 1)]};
         Pair<Scalar> tangent;
         narrow(multiply_add_up(slope, widen(x.first()), intercept),
                multiply_add_up(slope, widen(x.second()), intercept), tangent);

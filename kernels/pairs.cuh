@@ -64,9 +64,6 @@ inline unsigned magnitude_exceeds(Pair<Float16> x, Pair<Float16> bound) {
     return exceeds(Pair<Float16>{x.bits & 0x7fff7fffu}, bound);
 }
 
-inline unsigned low_half(unsigned word) { return word & 0xffffu; }
-inline unsigned high_half(unsigned word) { return word >> 16; }
-
 #else
 
 __device__ __forceinline__ unsigned exceeds(Pair<Float16> x, Pair<Float16> bound) {
@@ -89,19 +86,6 @@ __device__ __forceinline__ void narrow(float first, float second, Pair<Float16>&
 #else  // no such instruction
     narrow<Float16>(first, second, r);
 #endif
-}
-
-// Shifts and masks would be folded into the address, which then takes one instruction more.
-__device__ __forceinline__ unsigned low_half(unsigned word) {
-    unsigned r;
-    asm("prmt.b32 %0, %1, 0, 0x4410;" : "=r"(r) : "r"(word));
-    return r;
-}
-
-__device__ __forceinline__ unsigned high_half(unsigned word) {
-    unsigned r;
-    asm("prmt.b32 %0, %1, 0, 0x4432;" : "=r"(r) : "r"(word));
-    return r;
 }
 
 #if __CUDA_ARCH__ >= 800

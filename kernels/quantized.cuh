@@ -1,23 +1,7 @@
 // One lookup of 8-bit numbers: the device half of cupylut/tables/quantized.py, which derives it.
 #pragma once
 
-#ifndef __CUDACC__
-#include "host.h"
-#endif
-
-// Item k of the items of SIZE bytes in a word. Shifts and masks would take an instruction more, or
-// be folded into the address, which then takes it.
-template <int SIZE>
-__device__ __forceinline__ unsigned item(unsigned word, int k) {
-#ifdef __CUDACC__
-    unsigned r;
-    asm("prmt.b32 %0, %1, 0, %2;"
-        : "=r"(r) : "r"(word), "r"(SIZE == 1 ? 0x4440 + k : 0x4410 + 0x22 * k));
-    return r;
-#else
-    return word >> 8 * SIZE * k & ((1u << 8 * SIZE) - 1);
-#endif
-}
+#include "items.cuh"
 
 // What the lookup needs beside the results; passed by value. Inputs and results are bit patterns.
 template <typename Input, typename Output>

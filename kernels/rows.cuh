@@ -13,7 +13,7 @@ struct Rows {
     }
 };
 
-// Vectors that lie within one row, in all arrays at 16-byte boundaries; else single elements.
+// Vectors that lie within one row, and in all arrays at their boundaries; else single elements.
 template <typename Scalar, typename... Others>
 __device__ __forceinline__ Split split_rows(
     Index count, const Rows& rows, const Scalar* first, const Others*... others) {
