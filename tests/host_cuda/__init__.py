@@ -128,7 +128,11 @@ class Program:
         packed in one array of two dimensions, in either order, results are flat.
         """
         first = arrays[0]
-        program = self._build("gated", device.defines((*tables, tables[0])[:2], first.dtype))
+        # Without a slope it is of the type that most slopes are, so that one build serves both.
+        slope = {
+            "SLOPE": f"LinearTable<{'double' if first.dtype.itemsize == 8 else 'float'}, true>"
+        }
+        program = self._build("gated", slope | device.defines(tables, first.dtype))
         lengths = [len(table.entries) for table in tables]
         place = -1 if out_offset is None else out_offset
         lengths = [*lengths, 0][:2]
