@@ -207,6 +207,8 @@ def _batched(info: Any, dims: tuple[int | None, ...], *args: Any) -> Any:
         _fused(*(a if dim is None else a.select(dim, i) for a, dim in zip(args, dims, strict=True)))
         for i in range(info.batch_size)
     ]
+    if not results:
+        return torch.empty_like(in_front(0, args[0], dims[0])), 0
     return torch.stack(results), 0
 
 

@@ -104,9 +104,9 @@ def product_result(x: Tensor, *others: Tensor) -> Tensor:
 def check_operand(x: Tensor, z: Tensor) -> None:
     """Raise where two tensors do not go together."""
     if z.dtype != x.dtype:
-        raise TypeError(f"tensors of {x.dtype} and {z.dtype}: convert one, to multiply them")
+        raise TypeError(f"tensors of {x.dtype} and {z.dtype}: convert one")
     if z.device != x.device:
-        raise ValueError(f"tensors on {x.device} and {z.device}: move one, to multiply them")
+        raise ValueError(f"tensors on {x.device} and {z.device}: move one")
 
 
 def laid_out(x: Tensor, out: Tensor) -> Tensor:

@@ -180,6 +180,8 @@ def test_vmap(dims: tuple[int | None, ...]) -> None:
         return unfused(x, bias, 0.5, residual)
 
     assert close(*(torch.func.vmap(f, dims)(*made) for f in (ours, theirs)), 1e-11)
+    none = [t if dim is None else t.narrow(dim, 0, 0) for t, dim in zip(made, dims, strict=True)]
+    assert torch.func.vmap(ours, dims)(*none).shape == (0, 4, 3)
 
 
 def test_wrong_operands_are_named() -> None:
