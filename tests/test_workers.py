@@ -45,6 +45,15 @@ def test_every_element_once_in_as_many_parts(number: int, size: int, parts: int)
     assert (y == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(3 * CHUNK, 2), (300, CHUNK // 25), (4, 9 * CHUNK)])
+def test_rows_are_shared_out(shape: tuple[int, int]) -> None:
+    seen = []
+    x = np.zeros(shape, np.int8)
+    with cupylut.set_workers(2):
+        workers.run(lambda x: seen.append(x.shape), x)
+    assert sorted(seen) == [(shape[0] // 2, shape[1])] * 2
+
+
 def test_an_error_in_a_thread_is_raised() -> None:
     def evaluate(x: np.ndarray) -> None:
         raise MemoryError
