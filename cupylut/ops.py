@@ -12,7 +12,7 @@ from . import arrays, device, layout, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS, as_function
-from .tables import Table
+from .tables import QuantizedTable, Table
 from .tabulate import tabulate
 
 
@@ -47,8 +47,14 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
 
 def _table_for(function: str | Table, source: Any, library: arrays.NumpyArrays) -> Table:
     """The table to evaluate for a library's array with this view; raises TypeError if none fits."""
-    if not isinstance(function, str) and function.dtype == source.dtype:
-        return function  # also of 8 bits, which have no result_dtype
+    if not isinstance(function, str):
+        if function.dtype == source.dtype:
+            return function  # also of 8 bits, which have no result_dtype
+        if isinstance(function, QuantizedTable):
+            raise TypeError(
+                f"this table is for arrays of {function.dtype}, not of {source.dtype}: convert the "
+                "input, or make a table with cupylut.quantized"
+            )
     dtype = library.result_dtype(source)
     table = default_table(function, dtype) if isinstance(function, str) else function
     if table.dtype != dtype:
