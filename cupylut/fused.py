@@ -114,7 +114,8 @@ def fused(
 
     x: an array as `cupylut.gelu` takes, with the rules for dtypes that are there.
 
-    bias: one dimension, an element for each place in x's last axis. scale: the same, or a number.
+    bias: one dimension, an element for each place in x's last axis. scale: the same, or one number;
+    as an array without dimensions it can be learnt.
     residual: of x's shape. All are of x's kind, dtype and device.
 
     out: as in `cupylut.gelu`; x or residual itself is allowed.
@@ -179,6 +180,8 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
         for name, other in views.items():
             if other.device != view.device:
                 raise ValueError(f"x lies on {view.device}, {name} on {other.device}: move one")
+        if "scale" in views:  # one number is that of each column
+            views["scale"] = np.broadcast_to(views["scale"], view.shape[-1:])
         fitting = [(x, view)]
         if out is not None:
             fitting += [(given[name], np.broadcast_to(views[name], view.shape)) for name in views]
@@ -192,6 +195,8 @@ def check_shape(name: str, shape: Any, whole: Any) -> None:
     if name == "residual":
         if shape != whole:
             raise ValueError(f"x has shape {whole}, residual {shape}: give equal shapes")
+    elif name == "scale" and shape == () and whole:
+        return
     elif len(shape) != 1 or shape != whole[-1:]:
         raise ValueError(
             f"x has shape {whole}, {name} {shape}: give one dimension, as long as x's last axis"

@@ -53,6 +53,8 @@ def fused(
     for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
         if operand is not None and not isinstance(operand, Tensor):
             raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
+    if isinstance(scale, Tensor) and scale.ndim == 0 and x.ndim > 0:
+        scale = scale.expand(x.shape[-1])  # one number is that of each column
     y: Tensor = _fused(x, function, bias, None, scale, number, residual)
     return y
 

@@ -14,6 +14,7 @@ import torch  # noqa: TID251
 from cubin import ARCHITECTURES, compile_kernel, instructions, per_element, resources
 from host_cuda import Program
 from samples import BFLOAT16, by_dtype, same, values
+from scipy import special
 from test_elementwise import mutated
 from test_linear import assert_same_bits
 
@@ -308,6 +309,25 @@ def test_jax_gradients() -> None:
     assert (np.asarray(found["residual"]) == 1).all()
 
 
+def test_a_scale_without_dimensions() -> None:
+    """One number for all, that can be learnt; the oracle is the formula."""
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    scale = np.array(0.3, np.float32)
+    want = x + 0.3 * special.ndtr(x.astype(np.float64)) * x
+    np.testing.assert_allclose(cupylut.fused("gelu", x, scale=scale, residual=x), want, rtol=1e-5)
+    out = np.empty_like(x)
+    cupylut.fused("gelu", x, scale=scale, residual=x, out=out)
+    np.testing.assert_allclose(out, want, rtol=1e-5)
+
+    def loss(scale: Any) -> Any:
+        return cupylut.fused("gelu", jax.numpy.asarray(x), scale=scale).sum()
+
+    total = float((special.ndtr(x.astype(np.float64)) * x).sum())
+    assert jax.grad(loss)(jax.numpy.float32(0.3)) == pytest.approx(total, rel=1e-5)
+    with pytest.raises(ValueError, match=r"x has shape \(\), scale \(\)"):
+        cupylut.fused("gelu", x[0, 0, ...], scale=scale)
+
+
 def test_integers_scalars_lists_and_nothing() -> None:
     assert cupylut.fused("gelu", 1.0, scale=2, residual=1.0) == pytest.approx(2.682689, abs=1e-5)
     assert cupylut.fused("gelu", 1.0, scale=np.float32(2)) == pytest.approx(1.682689, abs=1e-5)
@@ -325,7 +345,7 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="did you mean 'gelu'"):
         cupylut.fused("gellu", x)
     for name in ("bias", "scale"):
-        for wrong in (row[:2], x, np.zeros((), np.float32)):
+        for wrong in (row[:2], x, x[:, 0]):
             with pytest.raises(ValueError, match=rf"{name} \(.*as long as x's last axis"):
                 cupylut.fused("gelu", x, **{name: wrong})
     with pytest.raises(ValueError, match=r"residual \(3,\): give equal shapes"):

@@ -134,6 +134,20 @@ def test_layouts_of_fused_tensors(layout: str, other: str) -> None:
     assert all(close(a, b, 1e-5) for a, b in zip(found, exact, strict=True))
 
 
+def test_a_scale_without_dimensions_is_learnt() -> None:
+    x = numbers(3, 4, 6)
+    scale = torch.tensor(0.3, dtype=x.dtype, requires_grad=True)
+    y = cupylut.fused("gelu", x, scale=scale, residual=x)
+    want = x + 0.3 * torch.nn.functional.gelu(x)
+    assert close(y.detach(), want.detach(), 1e-11)
+    y.sum().backward()
+    assert close(scale.grad, torch.nn.functional.gelu(x).sum(), 1e-11)
+    batch = torch.func.vmap(lambda s: cupylut.fused("gelu", x, scale=s))(
+        torch.tensor([0.1, 0.2], dtype=x.dtype)
+    )
+    assert close(batch[1] / 2, batch[0], 1e-11)
+
+
 @pytest.mark.parametrize(
     "names",
     [set(), {"bias"}, {"number", "residual"}, ALL],
