@@ -89,11 +89,6 @@ def defines(tables: tuple[Table, ...], dtype: DType) -> dict[str, str]:
     return {"SCALAR": SCALARS[dtype.name], **structs}
 
 
-def elementwise_defines(table: Table) -> dict[str, str]:
-    """What `entry_point(table)` must be compiled with for a table of this kind and dtype."""
-    return defines((table,), table.dtype)
-
-
 def build_defines(function: str) -> dict[str, str]:
     """What `build.cu` must be compiled with for the nodes of a function."""
     declared = FUNCTIONS.get(function)

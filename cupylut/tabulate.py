@@ -225,7 +225,7 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
     if kind == "compact" or (kind is None and CompactTable.is_fitted(function, dtype)):
         consider(CompactTable.build(function, dtype))
     elif kind in (None, "direct", "full") and dtype.itemsize == 2:
-        consider((FullTable if kind == "full" else DirectTable).build(function, dtype))
+        consider(_exact(kind or DirectTable.kind).build(function, dtype))
     elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
         consider(GateTable.build(function, dtype))
     if kind in (None, "polynomial") and dtype.itemsize > 2:

@@ -81,11 +81,6 @@ __device__ __forceinline__ Vector<Scalar>* vectors(Scalar* array, Split parts) {
 }
 
 template <typename Scalar>
-__device__ __forceinline__ const Vector<Scalar>* vectors(const Scalar* array, Split parts) {
-    return reinterpret_cast<const Vector<Scalar>*>(array + parts.head);
-}
-
-template <typename Scalar>
 __device__ __forceinline__ Words* words(Scalar* array, Split parts) {
     return reinterpret_cast<Words*>(array + parts.head);
 }

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from cupylut import device
+from cupylut.tables import Table
 from cupylut.tuning import tuning
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -23,6 +24,11 @@ ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 @cache
 def _nvrtc():
     return pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="no CuPy to compile with")
+
+
+def lookup_defines(table: Table) -> tuple[tuple[str, str], ...]:
+    """What `device.entry_point(table)` is compiled with."""
+    return tuple(device.defines((table,), table.dtype).items())
 
 
 @cache

@@ -127,6 +127,12 @@ def test_a_model_that_got_slower_is_missed() -> None:
     assert outcome.where == "OLMo, float32, batch 1"
 
 
+def test_large_are_64_megabytes_whatever_an_element_has() -> None:
+    for dtype, elements in (("float32", 1 << 24), ("bfloat16", 1 << 25)):
+        assert made_cell("silu", dtype, elements, copy=1.0, direct=1.0).is_large
+        assert not made_cell("silu", dtype, elements - 1, copy=1.0, direct=1.0).is_large
+
+
 def test_reasons() -> None:
     """The empty loop's fraction, and the bound that the model names for the device."""
     cell = made_cell("silu", "bfloat16", LARGE, copy=0.8, loop=0.9, direct=1.0)

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cubin import compile_kernel, instructions, vector_loop
+from cubin import compile_kernel, instructions, lookup_defines, vector_loop
 from host_cuda import SANITIZERS, Program
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
-from cupylut import FUNCTIONS, CompactTable, device, load, tabulate
+from cupylut import FUNCTIONS, CompactTable, load, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened
 from cupylut.experiments.counts import LOOP_BYTES
 from cupylut.tables.compact import SEGMENTS
@@ -157,7 +157,7 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
 def test_machine_code(name: str, dtype: str, architecture: int, tmp_path: Path) -> None:
     """No flushing, and one 4-byte read of shared memory a coefficient."""
     table = table_for(name, dtype)
-    defines = tuple(device.elementwise_defines(table).items())
+    defines = lookup_defines(table)
     cubin = compile_kernel("elementwise.cu", defines, architecture)
     loop = vector_loop(instructions(cubin, "elementwise", tmp_path))
     assert not [line for line in loop if ".FTZ" in line]

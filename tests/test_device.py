@@ -12,6 +12,7 @@ from cubin import (
     ARCHITECTURES,
     compile_kernel,
     instructions,
+    lookup_defines,
     parameters,
     per_element,
     resources,
@@ -29,7 +30,7 @@ every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
 def elementwise_defines(dtype: np.dtype) -> tuple[tuple[str, str], ...]:
-    return tuple(device.elementwise_defines(tabulate("gelu", dtype, size=16)).items())
+    return lookup_defines(tabulate("gelu", dtype, size=16))
 
 
 def test_source_is_self_contained_and_names_its_lines() -> None:
@@ -81,7 +82,7 @@ def test_lookups_compile_without_spills(
     case: tuple[str, str, str], architecture: int, tmp_path
 ) -> None:
     dtype, kind, name = case
-    defines = tuple(device.elementwise_defines(tabulate(name, dtype, kind=kind)).items())
+    defines = lookup_defines(tabulate(name, dtype, kind=kind))
     cubin = compile_kernel("elementwise.cu", defines, architecture)
     # Before 8.0 bfloat16 is rounded by several instructions.
     most = 72 if (architecture, dtype, kind) == (75, "bfloat16", "direct") else 64
@@ -95,7 +96,7 @@ def test_parameters_have_the_sizes_of_what_is_passed(case: tuple[str, str, str],
     """CUDA copies as many bytes as the kernel declares from where the argument lies."""
     dtype, kind, name = case
     table = tabulate(name, dtype, kind=kind)
-    cubin = compile_kernel("elementwise.cu", tuple(device.elementwise_defines(table).items()), 90)
+    cubin = compile_kernel("elementwise.cu", lookup_defines(table), 90)
     struct = device.as_bytes(table.parameters)
     assert struct.size == 1  # what CuPy passes by value
     for kernel in ("elementwise", "elementwise_uncached"):
@@ -162,7 +163,7 @@ BUDGETS = {
 def test_instruction_budgets(case: tuple[str, ...], tmp_path) -> None:
     dtype, kind, name = (*case, "gelu")[:3]
     table = tabulate(name, dtype, kind=kind)
-    defines = tuple(device.elementwise_defines(table).items())
+    defines = lookup_defines(table)
     code = instructions(compile_kernel("elementwise.cu", defines, 90), "elementwise", tmp_path)
     # Another release of the compiler may need one more or one less.
     assert per_element(code, table.dtype) <= BUDGETS[case] + 1

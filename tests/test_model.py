@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from cubin import compile_kernel, instructions, stored_bytes, vector_loop
+from cubin import compile_kernel, instructions, lookup_defines, stored_bytes, vector_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import made_cell, made_record
@@ -49,10 +49,6 @@ def pipe(opcode: str) -> str:
     return next((name for name, opcodes in PIPES.items() if opcode in opcodes), "alu")
 
 
-def defines_of(table: Table) -> tuple[tuple[str, str], ...]:
-    return tuple(device.elementwise_defines(table).items())
-
-
 @cache
 def loop(case: Case, architecture: int) -> list[str]:
     """The instructions of the vector loop of a case."""
@@ -67,7 +63,7 @@ def loop(case: Case, architecture: int) -> list[str]:
         cubin = compile_kernel("gated.cu", tuple(defines.items()), architecture)
         entry = "product"
     else:
-        cubin = compile_kernel("elementwise.cu", defines_of(model.table_of(case)), architecture)
+        cubin = compile_kernel("elementwise.cu", lookup_defines(model.table_of(case)), architecture)
     with TemporaryDirectory() as folder:
         found = vector_loop(instructions(cubin, entry, Path(folder)))
     return [line for line in found if not line.endswith(":")]

@@ -9,6 +9,7 @@ from cubin import (
     ARCHITECTURES,
     compile_kernel,
     instructions,
+    lookup_defines,
     resources,
     stored_bytes,
     vector_loop,
@@ -17,7 +18,7 @@ from host_cuda import SANITIZERS, HostError, Program
 from test_elementwise import mutated
 from test_quantized import bits, by_pair
 
-from cupylut import QuantizedTable, device, quantized
+from cupylut import QuantizedTable, quantized
 from cupylut.accuracy import all_inputs
 from cupylut.declaration import Function, Tail
 from cupylut.tuning import TUNINGS
@@ -102,7 +103,7 @@ def test_a_changed_kernel_fails(
 
 def cubin_of(dtype: str, out_dtype: str, architecture: int) -> bytes:
     table = quantized("gelu", dtype, out_dtype)
-    defines = tuple(device.elementwise_defines(table).items())
+    defines = lookup_defines(table)
     return compile_kernel("quantized.cu", defines, architecture)
 
 

@@ -94,8 +94,9 @@ class Cell:
 
     def gain(self, rival: str) -> float | None:
         """How many times as fast as this rival our default is; None without the rival."""
-        if rival not in self.times:
-            return None
+        return self._gain(rival) if rival in self.times else None
+
+    def _gain(self, rival: str) -> float:
         return self.times[rival].median / self.times[self.default].median
 
     @property
@@ -104,7 +105,7 @@ class Cell:
         if not self.rivals:
             return None
         rival = self.rivals[0]
-        gain = self.times[rival].median / self.times[self.default].median
+        gain = self._gain(rival)
         outcome = "won" if gain > CLOSE else "equal" if gain >= 1 / CLOSE else "lost"
         return Verdict(outcome, rival, gain)
 
