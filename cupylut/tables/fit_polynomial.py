@@ -329,6 +329,8 @@ def interpolate(
     rows[curved, 0] = c0
     rows[curved, 1] = powers[:, 0] - c0
     rows[curved, 2:] = powers[:, 1:] / radius[:, None] ** np.arange(1, degree + 1)
+    # Where f overflows throughout, terms of opposite signs would give ∞ − ∞.
+    rows[curved, 1:][(np.abs(q) > info.max).all(axis=1)] = 0
     if half.tail is not None:
         tail = half.tail * 2.0**k / (layout.limit if goal.product else 1)
         c0 = np.asarray(tail, goal.dtype)
