@@ -57,10 +57,16 @@ def test_small_arrays_take_few_function_calls(dtype: np.dtype) -> None:
     """Which are as many on every machine, unlike microseconds."""
     x = np.linspace(-9, 9, 1024).astype(dtype)
     cupylut.gelu(x)
-    events = []
+    # The fewest of some, as garbage may be collected during any.
+    assert min(calls(x) for _ in range(5)) <= (26 if dtype.itemsize == 2 else 32)
+
+
+def calls(x: np.ndarray) -> int:
+    """How many functions of Python one evaluation calls."""
+    events: list[str] = []
     sys.setprofile(lambda frame, event, argument: events.append(event))
     try:
         cupylut.gelu(x)
     finally:
         sys.setprofile(None)
-    assert events.count("call") <= (26 if dtype.itemsize == 2 else 32)
+    return events.count("call")
