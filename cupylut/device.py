@@ -63,16 +63,17 @@ def source(name: str) -> str:
     return splice(name).encode("ascii", "ignore").decode()
 
 
-# Entry point -> its file; each has a twin for tables in global memory, named …_uncached. Where they
-# are asked for as "fused_activation+BIAS", the kernel is compiled with that macro as true.
+# Entry point -> its file, and of how many arrays a thread has room for a vector; each has a twin for
+# tables in global memory, named …_uncached. Where they are asked for as "fused_activation+BIAS", the
+# kernel is compiled with that macro as true.
 KERNELS = {
-    "elementwise": "elementwise.cu",
-    "product": "gated.cu",
-    "product_gradient": "gated.cu",
-    "packed_product": "gated.cu",
-    "packed_product_gradient": "gated.cu",
-    "fused_activation": "fused.cu",
-    "quantized": "quantized.cu",
+    "elementwise": ("elementwise.cu", 1),
+    "product": ("gated.cu", 2),
+    "product_gradient": ("gated.cu", 3),
+    "packed_product": ("gated.cu", 2),
+    "packed_product_gradient": ("gated.cu", 3),
+    "fused_activation": ("fused.cu", 5),
+    "quantized": ("quantized.cu", 1),
 }
 
 
@@ -170,7 +171,7 @@ class _Launch:
         self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
         entry, *operands = entry.split("+")
         macros = defines(tables, dtype) | parameters.defines(wide) | dict.fromkeys(operands, "true")
-        file = KERNELS[entry]
+        file, inputs = KERNELS[entry]
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
         self.kernel = kernel(device, file, entry, macros)
@@ -182,8 +183,8 @@ class _Launch:
         self.count = np.int64 if wide else np.uint32
         # A vector has as many elements as fit of the wider of x and y.
         result = tables[0].result_dtype if isinstance(tables[0], QuantizedTable) else dtype
-        lanes = parameters.vector_bytes // max(dtype.itemsize, result.itemsize)
-        self.block_elements = self.threads * lanes
+        widest = max(dtype.itemsize, result.itemsize)
+        self.block_elements = self.threads * parameters.elements(widest, inputs)
         # CuPy copies arguments by value before the launch; entries hold device memory alive. The
         # structs go as plain bytes: NumPy takes microseconds to tell CuPy what fields one has.
         self.tables = tuple(

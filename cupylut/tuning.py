@@ -18,7 +18,7 @@ class Tuning:
     vector_bytes: what one instruction loads or stores.
 
     bytes_in_flight: how many a thread loads before it needs any: as many vectors of all inputs, or
-    one of each if that is more. Bytes a second times latency must be on their way in all: 3.35 TB/s
+    one of each if that is more. Those of one array are a warp's width apart. Bytes a second times latency must be on their way in all: 3.35 TB/s
     and 0.7 µs ask 18 KB of each of an H100's 132 processors, 8 TB/s on a B200 39 KB. 32 bytes of
     1,536 threads, which is what 40 registers allow, are 48 KB.
     """
@@ -26,6 +26,14 @@ class Tuning:
     threads: tuple[int, ...]
     vector_bytes: int
     bytes_in_flight: int
+
+    def elements(self, itemsize: int, inputs: int) -> int:
+        """How many elements a thread takes at a time of that many input arrays.
+
+        itemsize: that of the widest items, of the result too.
+        """
+        vectors = max(1, self.bytes_in_flight // (self.vector_bytes * inputs))
+        return vectors * (self.vector_bytes // itemsize)
 
     def defines(self, wide: bool = False) -> dict[str, str]:
         """What the kernels are compiled with; `wide` for arrays of 2³¹ elements and more."""

@@ -5,19 +5,19 @@
 #include "pairs.cuh"
 
 // What the lookup needs beside the results; passed by value. It takes two inputs at once, whose
-// places in the table one instruction finds; but for the last two members, both halves are equal.
+// places in the table one instruction finds; but for slope and intercept, both halves are equal.
 // Precondition: `near` is a number as a float16 too.
 template <typename Scalar>
-struct DirectTable : TakesPairs {
+struct alignas(8) DirectTable : TakesPairs {  // so that two members are loaded at a time
     using Entry = unsigned short;
 
     Pair<Scalar> near, high;              // the window of positive inputs is behind near
     Pair<Scalar> minus_high, minus_near;  // that of negative ones includes both
-    unsigned origin;                      // makes the place of minus_high 0
-    Pair<Float16> near_as_float16;        // the same pattern
     Pair<Scalar> identity;                // f(x) = x above it
-    unsigned sign;                        // where the sign bits are that the tangent has from x
     float slope, intercept;
+    unsigned sign;    // where the sign bits are that the tangent has from x
+    unsigned origin;  // makes the place of minus_high 0
+    unsigned unused;
 
     // Costs one 2-byte read for an input, also where its result is not needed: reading something
     // costs less than a branch that a warp takes both ways.
@@ -29,7 +29,7 @@ struct DirectTable : TakesPairs {
         narrow(multiply_add_up(slope, widen(x.first()), intercept),
                multiply_add_up(slope, widen(x.second()), intercept), tangent);
         // Magnitudes compare alike as either type, and as float16 every GPU compares two at once.
-        const unsigned tabulated = magnitude_exceeds(Pair<Float16>{x.bits}, near_as_float16);
+        const unsigned tabulated = magnitude_exceeds(Pair<Float16>{x.bits}, Pair<Float16>{near.bits});
         const unsigned y =
             select(tabulated, pair(first, second).bits, select(sign, x.bits, tangent.bits));
         return {select(exceeds(x, identity), x.bits, y)};

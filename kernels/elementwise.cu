@@ -51,10 +51,11 @@ struct Elementwise {
     Words* target;
     TABLE table;
 
-    __device__ __forceinline__ Input load(Index i) const { return source[i]; }
+    __device__ __forceinline__ Input load(Index i, int ahead) const { return (source + i)[ahead]; }
 
-    __device__ __forceinline__ void store(Index i, Input words, const Entry* entries) const {
-        target[i] = evaluated<SCALAR>(table, words, entries);
+    __device__ __forceinline__ void store(
+        Index i, int ahead, Input words, const Entry* entries) const {
+        (target + i)[ahead] = evaluated<SCALAR>(table, words, entries);
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {

@@ -117,14 +117,16 @@ struct Formula {
         return y;
     }
 
-    __device__ __forceinline__ Input load(Index i) const { return words(x, parts)[i]; }
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        return (words(x, parts) + i)[ahead];
+    }
 
-    __device__ __forceinline__ void store(Index i, Input words, NoTable) const {
+    __device__ __forceinline__ void store(Index i, int ahead, Input words, NoTable) const {
         const Lanes in = lanes<SCALAR>(words);
         Lanes out;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(in.lane[k]);
-        vectors(y, parts)[i] = out;
+        (vectors(y, parts) + i)[ahead] = out;
     }
 
     __device__ __forceinline__ void single(Index i, NoTable) const { y[i] = (*this)(x[i]); }
@@ -146,16 +148,16 @@ struct FormulaProduct {
         return y;
     }
 
-    __device__ __forceinline__ Input load(Index i) const {
-        return {words(x, parts)[i], words(z, parts)[i]};
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        return {words(x, parts)[i + ahead], words(z, parts)[i + ahead]};
     }
 
-    __device__ __forceinline__ void store(Index i, const Input& in, NoTable) const {
+    __device__ __forceinline__ void store(Index i, int ahead, const Input& in, NoTable) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
         Lanes out;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(xs.lane[k], zs.lane[k]);
-        vectors(y, parts)[i] = out;
+        vectors(y, parts)[i + ahead] = out;
     }
 
     __device__ __forceinline__ void single(Index i, NoTable) const {

@@ -66,7 +66,8 @@ struct Fused {
         return y;
     }
 
-    __device__ __forceinline__ Input load(Index i) const {
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        i += ahead;
         Input in = {};
         in.x = words(x, parts)[i];
         if constexpr (FACTOR) in.factor = words(factor, parts)[i];
@@ -80,7 +81,8 @@ struct Fused {
         return in;
     }
 
-    __device__ __forceinline__ void store(Index i, const Input& in, const Entry* entries) const {
+    __device__ __forceinline__ void store(
+        Index i, int ahead, const Input& in, const Entry* entries) const {
         const Lanes xs = lanes<SCALAR>(in.x), biases = lanes<SCALAR>(in.bias),
                     factors = lanes<SCALAR>(in.factor), scales = lanes<SCALAR>(in.scale),
                     residuals = lanes<SCALAR>(in.residual);
@@ -90,7 +92,7 @@ struct Fused {
             out.lane[k] = (*this)(xs.lane[k], biases.lane[k], factors.lane[k], scales.lane[k],
                                   residuals.lane[k], entries);
         }
-        vectors(y, parts)[i] = out;
+        vectors(y, parts)[i + ahead] = out;
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {

@@ -56,19 +56,20 @@ struct Product {
         return y;
     }
 
-    __device__ __forceinline__ Input load(Index i) const {
-        const auto at = place.vector(i);
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        const auto at = place.vector(i + ahead);
         return {words(x, parts)[at], words(z, parts)[at]};
     }
 
-    __device__ __forceinline__ void store(Index i, const Input& in, const Entry* entries) const {
+    __device__ __forceinline__ void store(
+        Index i, int ahead, const Input& in, const Entry* entries) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
         Lanes out;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
             out.lane[k] = (*this)(xs.lane[k], zs.lane[k], entries);
         }
-        vectors(y, parts)[i] = out;
+        vectors(y, parts)[i + ahead] = out;
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {
@@ -158,13 +159,13 @@ struct ProductGradient {
         return out;
     }
 
-    __device__ __forceinline__ Input load(Index i) const {
-        const auto at = place.vector(i);
-        return {words(x, parts)[at], words(z, parts)[at], words(g, parts)[i]};
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        const auto at = place.vector(i + ahead);
+        return {words(x, parts)[at], words(z, parts)[at], words(g, parts)[i + ahead]};
     }
 
     __device__ __forceinline__ void store(
-        Index i, const Input& in, const Entries& entries) const {
+        Index i, int ahead, const Input& in, const Entries& entries) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
         Lanes first, second;
 #pragma unroll
@@ -173,7 +174,7 @@ struct ProductGradient {
             first.lane[k] = out.dx;
             second.lane[k] = out.dz;
         }
-        const auto at = place.vector(i);
+        const auto at = place.vector(i + ahead);
         vectors(dx, parts)[at] = first;
         vectors(dz, parts)[at] = second;
     }

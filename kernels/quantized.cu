@@ -28,17 +28,18 @@ struct Quantized {
     Split parts;
     TABLE table;
 
-    __device__ __forceinline__ Input load(Index i) const {
-        return reinterpret_cast<const Input*>(x + parts.head)[i];
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        return (reinterpret_cast<const Input*>(x + parts.head) + i)[ahead];
     }
 
-    __device__ __forceinline__ void store(Index i, Input words, const Entry* entries) const {
+    __device__ __forceinline__ void store(
+        Index i, int ahead, Input words, const Entry* entries) const {
         Results out;
 #pragma unroll
         for (int k = 0; k < LANES; ++k) {
             out.lane[k] = table(item<ITEM>(words.word[k / ITEMS], k % ITEMS), entries);
         }
-        reinterpret_cast<Results*>(y + parts.head)[i] = out;
+        (reinterpret_cast<Results*>(y + parts.head) + i)[ahead] = out;
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {

@@ -93,38 +93,53 @@ __device__ __forceinline__ const Words* words(const Scalar* array, Split parts) 
 // Runs the body over all elements. Each thread loads its first vectors before `prepare`, which
 // copies the tables and waits for the block, so that the two latencies overlap.
 //
-//   body.load(i)              the inputs at vector i
-//   body.store(i, in, t)      the results for them, with what prepare returned
-//   body.single(i, t)         the same for element i
+//   body.load(i, ahead)           the inputs at vector i + ahead
+//   body.store(i, ahead, in, t)   the results for them, with what prepare returned
+//   body.single(i, t)             the same for element i
+//
+// `ahead` is a constant. Added to a pointer, and not to i, it is part of the instruction that loads.
+//
+// Precondition: a block is whole warps. Each takes a row of vectors, in which those of a thread are
+// WARP apart.
 template <typename Body, typename Prepare>
 __device__ __forceinline__ void stream(
     Index count, Split parts, const Body& body, Prepare prepare) {
-    const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
-    const Index thread = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
-
+    constexpr unsigned WARP = 32;
     constexpr int BYTES = sizeof(typename Body::Input) > VECTOR_BYTES
         ? sizeof(typename Body::Input) : VECTOR_BYTES;
     constexpr int VECTORS = IN_FLIGHT > BYTES ? IN_FLIGHT / BYTES : 1;
+    constexpr unsigned LAST = (VECTORS - 1) * WARP;
+
+    const Index stride = static_cast<Index>(gridDim.x) * blockDim.x;
+    const Index thread = static_cast<Index>(blockIdx.x) * blockDim.x + threadIdx.x;
+    const Index step = static_cast<Index>(gridDim.x) * (blockDim.x * VECTORS);
+    Index i = thread / WARP * (WARP * VECTORS) + thread % WARP;
+
     typename Body::Input in[VECTORS];
-    Index i = thread;
-    const auto load = [&] {
+    const auto load = [&] {  // whether there were all
+        if (i + LAST < parts.vectors) {
 #pragma unroll
-        for (int k = 0; k < VECTORS; ++k) {
-            if (i + k * stride < parts.vectors) in[k] = body.load(i + k * stride);
+            for (int k = 0; k < VECTORS; ++k) in[k] = body.load(i, k * WARP);
+            return true;
         }
+#pragma unroll
+        for (int k = 0; k < VECTORS - 1; ++k) {
+            if (i + k * WARP < parts.vectors) in[k] = body.load(i, k * WARP);
+        }
+        return false;
     };
-    load();
+    bool all = load();
     const auto tables = prepare();
     // What is loaded at the end is waited for at the beginning, by when other warps had their turn.
-    while (i + (VECTORS - 1) * stride < parts.vectors) {
+    while (all) {
 #pragma unroll
-        for (int k = 0; k < VECTORS; ++k) body.store(i + k * stride, in[k], tables);
-        i += VECTORS * stride;
-        load();
+        for (int k = 0; k < VECTORS; ++k) body.store(i, k * WARP, in[k], tables);
+        i += step;
+        all = load();
     }
 #pragma unroll
     for (int k = 0; k < VECTORS - 1; ++k) {
-        if (i + k * stride < parts.vectors) body.store(i + k * stride, in[k], tables);
+        if (i + k * WARP < parts.vectors) body.store(i, k * WARP, in[k], tables);
     }
 #pragma unroll 1
     for (i = thread; i < parts.head; i += stride) body.single(i, tables);

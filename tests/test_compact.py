@@ -147,7 +147,7 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
     x = all_inputs(table.dtype)[::37]
     for offsets in ((0, 0), (3, 3), (1, 2), (5, None)):
         y = Program(sanitizer).elementwise(
-            table, x, grid=2, block=48, x_offset=offsets[0], y_offset=offsets[1]
+            table, x, grid=2, block=64, x_offset=offsets[0], y_offset=offsets[1]
         )
         assert_same_bits(y, evaluate(table, x))
 

@@ -84,8 +84,9 @@ def test_lookups_compile_without_spills(
     dtype, kind, name = case
     defines = lookup_defines(tabulate(name, dtype, kind=kind))
     cubin = compile_kernel("elementwise.cu", defines, architecture)
-    # Before 8.0 bfloat16 is rounded by several instructions.
-    most = 72 if (architecture, dtype, kind) == (75, "bfloat16", "direct") else 64
+    # Before 8.0 bfloat16 is rounded by several instructions; float64 takes two registers a number.
+    many = (architecture, dtype, kind) == (75, "bfloat16", "direct") or dtype == "float64"
+    most = 72 if many else 64
     for usage in resources(cubin, tmp_path).values():
         assert usage["STACK"] == usage["LOCAL"] == 0
         assert usage["REG"] <= most

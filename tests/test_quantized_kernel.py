@@ -31,7 +31,7 @@ def check(program: Program, table: QuantizedTable, **launches: Any) -> None:
     for count in launches.get("counts", (x.size,)):
         for x_offset, y_offset in launches.get("offsets", ((0, 0), (3, 3))):
             y = program.elementwise(
-                table, x[:count], grid=launches.get("grid", 3), block=launches.get("block", 48),
+                table, x[:count], grid=launches.get("grid", 3), block=launches.get("block", 64),
                 x_offset=x_offset, y_offset=y_offset, uncached=launches.get("uncached", False),
             )  # fmt: skip
             assert (bits(y) == table.results[:count]).all(), f"differ: {table}, {count} elements"
@@ -77,8 +77,8 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
     dtype, out_dtype = KERNELS[1 if sanitizer == "thread" else 2]
     table = quantized("silu", dtype, out_dtype, scale=0.05, out_scale=0.02)
     counts, offsets = (1, 17, 250), ((0, 0), (3, 3), (1, 2))
-    check(Program(sanitizer), table, grid=2, block=24, counts=counts, offsets=offsets)
-    check(Program(sanitizer), table, grid=2, block=24)
+    check(Program(sanitizer), table, grid=2, block=32, counts=counts, offsets=offsets)
+    check(Program(sanitizer), table, grid=2, block=32)
 
 
 @pytest.mark.parametrize(

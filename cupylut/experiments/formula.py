@@ -69,5 +69,5 @@ def _launch(formula: str, dtype: DType, number: int, arrays: int, wide: bool) ->
     macros = defines(formula, dtype.name) | parameters.defines(wide)
     kernel = device.kernel(number, "formula.cu", entry, macros)
     threads, max_blocks = device.resident_blocks(kernel, 0, number)
-    elements = threads * parameters.vector_bytes // dtype.itemsize
+    elements = threads * parameters.elements(dtype.itemsize, inputs=arrays - 1)
     return _Launch(kernel, threads, max_blocks, elements, np.int64 if wide else np.uint32)

@@ -56,9 +56,12 @@ _LARGEST_FLOAT16 = 0x7BFF  # that `near`, compared as a float16, may be
 # Elements gathered at a time: the converted indices, 8 bytes each, stay in the cache.
 CHUNK = 65536
 
-_PAIRS = "near", "high", "minus_high", "minus_near", "origin", "near_as_float16", "identity", "sign"
 _PARAMETERS = np.dtype(
-    [*((name, np.uint32) for name in _PAIRS), ("slope", np.float32), ("intercept", np.float32)]
+    [
+        *((n, np.uint32) for n in ("near", "high", "minus_high", "minus_near", "identity")),
+        *((n, np.float32) for n in ("slope", "intercept")),
+        *((n, np.uint32) for n in ("sign", "origin", "unused")),
+    ]
 )
 
 
@@ -152,10 +155,9 @@ class DirectTable(Table):
             "high": w.high,
             "minus_high": SIGN + w.minus_high,
             "minus_near": SIGN + w.near + 1,
-            "origin": SIGN + w.minus_high - w.near,
-            "near_as_float16": w.near,
             "identity": w.identity,
             "sign": SIGN * w.tangent.signed,
+            "origin": SIGN + w.minus_high - w.near,
         }
         for name, half in pairs.items():
             p[name] = half << 16 | half
