@@ -134,13 +134,15 @@ def correctly_rounded(function: Function, dtype: DTypeLike) -> NDArray[Any]:
     if failed.any():
         where = wide[failed][0]
         raise ValueError(f"{function.name}({where:g}) is NaN: give a function of every number")
-    return _rounded(function, x, exact)
+    return _rounded(function, x, exact, x.dtype)
 
 
-def _rounded(function: Function, x: NDArray[Any], exact: Float64Array) -> NDArray[Any]:
-    """The exact values at x rounded to its dtype, but for the hard cases."""
-    y = round_to(exact, x.dtype)
-    if is_declared(function):
+def _rounded(
+    function: Function, x: NDArray[Any], exact: Float64Array, dtype: DType
+) -> NDArray[Any]:  # fmt: skip
+    """The exact values at x rounded to the dtype; the hard cases are those of x's own."""
+    y = round_to(exact, dtype)
+    if x.dtype == dtype and is_declared(function):
         cases = hard_cases().get(function.name, {}).get(x.dtype.name, ())
         for pattern, result in cases:
             y.view(np.uint16)[x.view(np.uint16) == pattern] = result
@@ -204,7 +206,7 @@ def error_report(function: Function, x: NDArray[Any], y: NDArray[Any], even: int
         rise, exact_rise = np.diff(widened(y)), np.diff(exact)
     # The reference itself wavers by its last bits.
     clear = np.abs(exact_rise) > 8 * ulp(exact[1:], np.float64)
-    correct = None if y.dtype.itemsize == 8 else _rounded(function, x, exact)
+    correct = None if y.dtype.itemsize == 8 else _rounded(function, x, exact, y.dtype)
     worst, worst_ulp = int(np.argmax(error)), int(np.argmax(in_ulp))
     return ErrorReport(
         max_abs=float(error[worst]),

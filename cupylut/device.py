@@ -63,16 +63,16 @@ def source(name: str) -> str:
     return splice(name).encode("ascii", "ignore").decode()
 
 
-# Entry point -> its file, and of how many arrays a thread has room for a vector; each has a twin for
-# tables in global memory, named …_uncached. Where they are asked for as "fused_activation+BIAS", the
-# kernel is compiled with that macro as true.
+# Entry point -> its file, and how many arrays it reads (INPUTS in kernels/stream.cuh); each has a
+# twin for tables in global memory, named …_uncached. Where they are asked for as
+# "fused_activation+BIAS", the kernel is compiled with that macro as true.
 KERNELS = {
     "elementwise": ("elementwise.cu", 1),
     "product": ("gated.cu", 2),
     "product_gradient": ("gated.cu", 3),
     "packed_product": ("gated.cu", 2),
     "packed_product_gradient": ("gated.cu", 3),
-    "fused_activation": ("fused.cu", 5),
+    "fused_activation": ("fused.cu", 1),  # and a factor and residual where there are any
     "quantized": ("quantized.cu", 1),
 }
 
@@ -172,6 +172,7 @@ class _Launch:
         entry, *operands = entry.split("+")
         macros = defines(tables, dtype) | parameters.defines(wide) | dict.fromkeys(operands, "true")
         file, inputs = KERNELS[entry]
+        inputs += len({"FACTOR", "RESIDUAL"} & set(operands))
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
         self.kernel = kernel(device, file, entry, macros)

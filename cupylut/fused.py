@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from . import arrays, device, layout, rows, workers
 from .functions import as_function
-from .gated import laid_out, real, values
-from .ops import default_table, filled
+from .gated import laid_out, values
+from .ops import compute_dtype, default_table, filled
 from .tables import Table
 
 
@@ -64,7 +64,7 @@ def _evaluate(
             y = x[block].astype(table.dtype)
             if bias is not None:
                 y += bias[columns].astype(y.dtype)
-            values(table, y)
+            y = values(table, y)
             if has_factor:
                 y *= whole[0][block].astype(y.dtype)
             if isinstance(scale, Real):
@@ -170,7 +170,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
                 raise TypeError(
                     f"x gives {dtype}, {name} {library.result_dtype(other)}: convert one"
                 )
-        table = default_table(function, real(dtype))
+        table = default_table(function, compute_dtype(dtype))
         if any(map(library.is_traced, (view, *views.values()))):
             from . import jax
 

@@ -1,8 +1,8 @@
 """Gated layers in one pass over memory: y = z·f(x), of which swiglu and geglu are cases.
 
-f comes from a float32 table (float64 for float64 arrays) and everything is multiplied in that
-precision, so a 16-bit result is rounded once, and is the one that the exact product gives but for
-inputs within 2⁻¹² or so of the middle between two results.
+f comes from a table with float32 results (float64 for float64 arrays) and everything is multiplied
+in that precision, so a 16-bit result is rounded once, and is the one that the exact product gives
+but for inputs within 2⁻¹² or so of the middle between two results.
 
 `product` and `product_gradient` work on flat arrays of one dtype, or on the rows of 2-D ones where
 x and z are the halves of a packed array; `kernels/gated.cu` is their device half. With the table of
@@ -17,16 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, device, layout, rows, workers
-from .accuracy import DType
-from .ops import default_table, filled, gelu_form
+from .ops import filled, gelu_form, product_table
 from .tables import Table
 
 Order = Literal["gate_up", "up_gate"]
-
-
-def real(dtype: DType) -> DType:
-    """The dtype that f and the products are computed in."""
-    return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
 
 
 def product(table: Table, x: Any, z: Any, out: Any) -> None:
@@ -45,7 +39,7 @@ def product(table: Table, x: Any, z: Any, out: Any) -> None:
 def _product(table: Table, x: NDArray[Any], z: NDArray[Any], out: NDArray[Any]) -> None:
     with np.errstate(all="ignore"):
         for block in rows.blocks(x.shape):
-            y = values(table, x[block].astype(table.dtype))
+            y = values(table, x[block])
             y *= z[block].astype(y.dtype)
             out[block] = y
 
@@ -77,10 +71,8 @@ def _product_gradient(
 ) -> None:
     with np.errstate(all="ignore"):
         for block in rows.blocks(x.shape):
-            gradient = g[block].astype(value.dtype)
-            wide = x[block].astype(value.dtype)
-            steepness = values(slope, wide.copy())
-            y = values(value, wide)
+            y, steepness = values(value, x[block]), values(slope, x[block])
+            gradient = g[block].astype(y.dtype)
             steepness *= gradient * z[block].astype(y.dtype)
             y *= gradient
             dx[block] = steepness
@@ -88,10 +80,11 @@ def _product_gradient(
 
 
 def values(table: Table, x: NDArray[Any]) -> NDArray[Any]:
-    """x, an array in C order of the table's dtype, with the table's values in its place."""
-    flat = x.reshape(-1)
-    table.evaluate(flat, flat)
-    return x
+    """A new array in C order with the table's values at x, which may be of another dtype."""
+    inputs = x.astype(table.dtype, order="C")
+    y = inputs if table.result_dtype == table.dtype else np.empty(x.shape, table.result_dtype)
+    table.evaluate(inputs.reshape(-1), y.reshape(-1))
+    return y
 
 
 def swiglu(gate: Any, up: Any = None, *, order: Order = "gate_up", out: Any = None) -> Any:
@@ -178,7 +171,7 @@ def _run(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
             raise TypeError(f"gate gives {dtype}, up {library.result_dtype(z)}: convert one")
         if x.shape != z.shape:
             raise ValueError(f"gate has shape {x.shape}, up {z.shape}: give equal shapes")
-        table = default_table(function, real(dtype))
+        table = product_table(function, dtype)
         if library.is_traced(x) or library.is_traced(z):
             from . import jax
 

@@ -58,11 +58,11 @@ def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tupl
 
 
 def product(table: Table, x: Any, z: Any) -> Any:
-    """z·table(x) for JAX arrays of one shape, in the table's dtype.
+    """z·table(x) for JAX arrays of one shape, in the dtype of the table's results.
 
     The product is XLA's own, which on a CPU flushes subnormal results.
     """
-    return z.astype(table.dtype) * lookup(table, x.astype(table.dtype))
+    return z.astype(table.result_dtype) * lookup(table, x.astype(table.dtype))
 
 
 def fused(

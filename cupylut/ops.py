@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -12,7 +13,8 @@ from . import arrays, device, layout, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS, as_function
-from .tables import QuantizedTable, Table
+from .tables import QuantizedTable, Table, UnroundedTable
+from .tables.unrounded import BFLOAT16
 from .tabulate import tabulate
 
 
@@ -184,11 +186,33 @@ def default_table(function: str | Function, dtype: DType) -> Table:
     return table
 
 
+@lru_cache(maxsize=1024)
+def product_table(function: str | Function, dtype: DType) -> Table:
+    """The table of f that products with arrays of this dtype take f from, not yet rounded to it.
+
+    An `UnroundedTable` for bfloat16 arrays, where the function has one; else the default table of
+    float32, or of float64.
+    """
+    if isinstance(function, str):
+        return product_table(as_function(function), dtype)
+    if dtype == BFLOAT16:
+        with suppress(ValueError):
+            table = UnroundedTable.build(function)
+            _functions[table] = function
+            return table
+    return default_table(function, compute_dtype(dtype))
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """The dtype that products and sums with arrays of this one are computed in."""
+    return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+
+
 _functions: WeakKeyDictionary[Table, Function] = WeakKeyDictionary()
 
 
 def derivative_table(table: Table) -> Table:
-    """The default table of f′ for the default table of f.
+    """The table of f′ that goes with `default_table` or `product_table` of f.
 
     Raises TypeError for all other tables.
     """
@@ -198,7 +222,8 @@ def derivative_table(table: Table) -> Table:
             f"the derivative of {table} is not known: give it one, with jax.custom_jvp or the like "
             "of another library. cupylut's functions bring their first derivatives, and no higher"
         )
-    return default_table(function.derivative, table.dtype)
+    make = product_table if isinstance(table, UnroundedTable) else default_table
+    return make(function.derivative, table.dtype)
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = None) -> Any:

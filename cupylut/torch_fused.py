@@ -22,12 +22,12 @@ from .fused import check_shape, evaluate, launches
 from .torch_dispatch import SingleLevelFunction, below, in_front, primal, recording, register
 from .torch_operators import (
     check_operand,
+    compute_table,
     derivative,
     laid_out,
     launch,
     product_result,
     view,
-    wide_table,
 )
 
 
@@ -107,7 +107,7 @@ def _run(
         "residual": None if residual is None else arranged(residual),
         "out": arranged(target),
     }
-    table = wide_table(function, x)
+    table = compute_table(function, x)
     if x.is_cuda:
         tensors["scale"] = number if scale is None else tensors["scale"]
         for entry, operands, by_value in launches(table, **tensors):

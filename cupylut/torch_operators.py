@@ -30,7 +30,7 @@ from torch import Tensor
 
 from . import arrays, device, gated, layout, rows, workers
 from .accuracy import DType
-from .ops import default_table, derivative_table
+from .ops import compute_dtype, default_table, derivative_table, product_table
 from .tables import Table
 from .torch_dispatch import SingleLevelFunction, below, primal, recording, register
 
@@ -66,13 +66,13 @@ def product(x: Tensor, z: Tensor, function: str) -> Tensor:
 # ---- what the operators compute -----------------------------------------------------------------
 
 # PyTorch's dtypes as NumPy's, and the dtype of f(x) for each
-_DTYPES: dict[Any, DType] = {
+NUMPY_DTYPES: dict[Any, DType] = {
     getattr(torch, dtype.name): dtype
     for dtype in [*map(np.dtype, "?bhilBHILefd"), np.dtype(ml_dtypes.bfloat16)]
 }
 _RESULTS: dict[Any, Any] = {
     ours: getattr(torch, result.name)
-    for ours, dtype in _DTYPES.items()
+    for ours, dtype in NUMPY_DTYPES.items()
     if (result := arrays.result_dtype(dtype)) is not None
 }
 
@@ -118,14 +118,14 @@ def _run_activation(x: Tensor, function: str) -> Tensor:
     out = _result(x)
     if x.dtype != out.dtype or x.stride() != out.stride():
         x = out.copy_(x)
-    _run("elementwise", (default_table(function, _DTYPES[out.dtype]),), x, out)
+    _run("elementwise", (default_table(function, NUMPY_DTYPES[out.dtype]),), x, out)
     return out
 
 
 def _run_product(x: Tensor, z: Tensor, function: str) -> Tensor:
     out = product_result(x, z)
     x, z = (laid_out(t, out) for t in (x, z))
-    _run("product", (wide_table(function, x),), x, z, out)
+    _run("product", (product_table(function, NUMPY_DTYPES[x.dtype]),), x, z, out)
     return out
 
 
@@ -134,8 +134,7 @@ def _run_product_gradient(
 ) -> tuple[Tensor, Tensor]:
     dx = product_result(x, z, grad)
     dz = torch.empty_like(dx)
-    value = wide_table(function, x)
-    tables = value, derivative_table(value)
+    tables = gradient_tables(function, x)
     x, z, grad = (laid_out(t, dx) for t in (x, z, grad))
     _run("product_gradient", tables, x, z, grad, dx, dz)
     return dx, dz
@@ -184,7 +183,7 @@ def launch(
     stream = torch._C._cuda_getCurrentRawStream(index)
     addresses = [0 if t is None else _address(t, unit) for t in tensors]
     with _current(index):
-        dtype = _DTYPES[x.dtype]
+        dtype = NUMPY_DTYPES[x.dtype]
         device.run_at(index, stream, entry, tables, dtype, x.numel(), *addresses, *values)
 
 
@@ -206,14 +205,20 @@ def _current(index: int) -> AbstractContextManager[Any]:
     return current if torch._C._cuda_getDevice() == index else torch.cuda.device(index)
 
 
-def wide_table(function: str, x: Tensor) -> Table:
-    """The table for products with x."""
-    return default_table(function, gated.real(_DTYPES[x.dtype]))
+def compute_table(function: str, x: Tensor) -> Table:
+    """The table of f for what is computed from x, before it is rounded to x's dtype."""
+    return default_table(function, compute_dtype(NUMPY_DTYPES[x.dtype]))
+
+
+def gradient_tables(function: str, x: Tensor) -> tuple[Table, Table]:
+    """The tables of f and f′ for products with x."""
+    value = product_table(function, NUMPY_DTYPES[x.dtype])
+    return value, derivative_table(value)
 
 
 def derivative(function: str, x: Tensor) -> str:
     """The key of f′; raises TypeError where it has no table that is good for products with x."""
-    derivative_table(wide_table(function, x))
+    derivative_table(compute_table(function, x))
     return f"{function}_derivative"
 
 

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from . import gated
-from .ops import derivative_table
+from .ops import product_table
 from .torch_dispatch import SingleLevelFunction, below, primal, recording, register
 from .torch_operators import (
+    NUMPY_DTYPES,
     derivative,
     differentiable_product_gradient,
+    gradient_tables,
     product,
     product_result,
     run_rows,
-    wide_table,
 )
 
 
@@ -52,7 +53,8 @@ def _run_packed_product(packed: Tensor, function: str, gate_first: bool) -> Tens
         return out
     target = out if out.is_contiguous() else torch.empty_like(out, memory_format=_C_ORDER)
     two = gated.halves(as_rows(packed), gate_first)
-    run_rows("packed_product", (wide_table(function, packed),), *two, as_rows(target))
+    table = product_table(function, NUMPY_DTYPES[packed.dtype])
+    run_rows("packed_product", (table,), *two, as_rows(target))
     return out if target is out else out.copy_(target)
 
 
@@ -68,9 +70,8 @@ def _run_packed_product_gradient(
     out = _packed_gradient_result(packed, grad)
     if out.numel() == 0:
         return out
-    value = wide_table(function, packed)
-    tables = value, derivative_table(value)
     x, z, dx, dz = (half for t in (packed, out) for half in gated.halves(as_rows(t), gate_first))
+    tables = gradient_tables(function, packed)
     run_rows("packed_product_gradient", tables, x, z, as_rows(grad), dx, dz)
     return out
 

@@ -18,9 +18,10 @@ class Tuning:
     vector_bytes: what one instruction loads or stores.
 
     bytes_in_flight: how many a thread loads before it needs any: as many vectors of all inputs, or
-    one of each if that is more. Those of one array are a warp's width apart. Bytes a second times latency must be on their way in all: 3.35 TB/s
-    and 0.7 µs ask 18 KB of each of an H100's 132 processors, 8 TB/s on a B200 39 KB. 32 bytes of
-    1,536 threads, which is what 40 registers allow, are 48 KB.
+    one of each if that is more; those of an array are a warp's width apart. On their way in all
+    must be bandwidth · latency: 3.35 TB/s · 0.7 µs are 18 KB for each of an H100's 132 processors,
+    8 TB/s · 0.7 µs on a B200 39 KB. 32 bytes of 1,536 threads, which is what 40 registers allow,
+    are 48 KB.
     """
 
     threads: tuple[int, ...]

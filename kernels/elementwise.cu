@@ -43,6 +43,7 @@ __device__ __forceinline__ Words evaluated(const TABLE& table, Words x, const En
 }
 
 struct Elementwise {
+    static constexpr int INPUTS = 1;
     using Input = Words;
 
     const SCALAR* x;

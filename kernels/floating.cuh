@@ -101,11 +101,19 @@ __device__ __forceinline__ float where_below(float x, float bound, float y) {
     return r;
 }
 
-// |x| > bound ? y : x; so x where it is NaN.
-__device__ __forceinline__ float where_exceeds(float x, float bound, float y) {
+// |x| > bound ? y : z; so z where x is NaN.
+__device__ __forceinline__ float where_exceeds(float x, float bound, float y, float z) {
     float r;
     asm("{ .reg .pred p; .reg .f32 a;"
-        " abs.f32 a, %1; setp.gt.f32 p, a, %2; selp.f32 %0, %3, %1, p; }"
+        " abs.f32 a, %1; setp.gt.f32 p, a, %2; selp.f32 %0, %3, %4, p; }"
+        : "=f"(r) : "f"(x), "f"(bound), "f"(y), "f"(z));
+    return r;
+}
+
+// x > bound ? x : y; x where it is NaN.
+__device__ __forceinline__ float unless_exceeds(float x, float bound, float y) {
+    float r;
+    asm("{ .reg .pred p; setp.gtu.f32 p, %1, %2; selp.f32 %0, %1, %3, p; }"
         : "=f"(r) : "f"(x), "f"(bound), "f"(y));
     return r;
 }
@@ -170,8 +178,8 @@ __device__ __forceinline__ double multiply_add_saturated(double a, double b, dou
     return minimum(maximum(a * b + c, 0.0), 1.0);
 }
 
-__device__ __forceinline__ double where_exceeds(double x, double bound, double y) {
-    return fabs(x) > bound ? y : x;
+__device__ __forceinline__ double where_exceeds(double x, double bound, double y, double z) {
+    return fabs(x) > bound ? y : z;
 }
 
 __device__ __forceinline__ double bounded_magnitude(double x, double bound) {

@@ -104,6 +104,7 @@ __device__ __forceinline__ float softplus(float x) {
 struct NoTable {};
 
 struct Formula {
+    static constexpr int INPUTS = 1;
     using Input = Words;
     using Lanes = Vector<SCALAR>;
 
@@ -111,28 +112,25 @@ struct Formula {
     SCALAR* y;
     Split parts;
 
-    __device__ __forceinline__ SCALAR operator()(SCALAR x) const {
-        SCALAR y;
-        narrow(FORMULA(widen(x)), y);
-        return y;
-    }
-
     __device__ __forceinline__ Input load(Index i, int ahead) const {
         return (words(x, parts) + i)[ahead];
     }
 
     __device__ __forceinline__ void store(Index i, int ahead, Input words, NoTable) const {
         const Lanes in = lanes<SCALAR>(words);
-        Lanes out;
+        Reals<SCALAR> out;
 #pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(in.lane[k]);
-        (vectors(y, parts) + i)[ahead] = out;
+        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = FORMULA(widen(in.lane[k]));
+        (::words(y, parts) + i)[ahead] = narrowed(out);
     }
 
-    __device__ __forceinline__ void single(Index i, NoTable) const { y[i] = (*this)(x[i]); }
+    __device__ __forceinline__ void single(Index i, NoTable) const {
+        narrow(FORMULA(widen(x[i])), y[i]);
+    }
 };
 
 struct FormulaProduct {
+    static constexpr int INPUTS = 2;
     using Lanes = Vector<SCALAR>;
     struct Input {
         Words x, z;
@@ -142,26 +140,22 @@ struct FormulaProduct {
     SCALAR* y;
     Split parts;
 
-    __device__ __forceinline__ SCALAR operator()(SCALAR x, SCALAR z) const {
-        SCALAR y;
-        narrow(multiply(FORMULA(widen(x)), widen(z)), y);
-        return y;
-    }
-
     __device__ __forceinline__ Input load(Index i, int ahead) const {
         return {words(x, parts)[i + ahead], words(z, parts)[i + ahead]};
     }
 
     __device__ __forceinline__ void store(Index i, int ahead, const Input& in, NoTable) const {
         const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
-        Lanes out;
+        Reals<SCALAR> out;
 #pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = (*this)(xs.lane[k], zs.lane[k]);
-        vectors(y, parts)[i + ahead] = out;
+        for (int k = 0; k < Lanes::LANES; ++k) {
+            out.lane[k] = multiply(FORMULA(widen(xs.lane[k])), widen(zs.lane[k]));
+        }
+        words(y, parts)[i + ahead] = narrowed(out);
     }
 
     __device__ __forceinline__ void single(Index i, NoTable) const {
-        y[i] = (*this)(x[i], z[i]);
+        narrow(multiply(FORMULA(widen(x[i])), widen(z[i])), y[i]);
     }
 };
 

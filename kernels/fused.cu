@@ -10,7 +10,6 @@
 // Preconditions: arrays are aligned to SCALAR; y is the same memory as x, factor or residual, or does
 // not overlap them; with a bias or scale the others are in C order and have fewer than 2³¹ elements;
 // the table's entries are aligned to 16 bytes and an even number of bytes.
-#include "direct.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
 #include "polynomial.cuh"
@@ -35,10 +34,10 @@
 
 constexpr bool COLUMNS = BIAS || SCALE;
 
-using Real = decltype(widen(SCALAR()));
 using Entry = TABLE::Entry;
 
 struct Fused {
+    static constexpr int INPUTS = 1 + FACTOR + RESIDUAL;  // a bias and scale come from the cache
     using Lanes = Vector<SCALAR>;
     struct Input {
         Words x, bias, factor, scale, residual;
@@ -46,24 +45,22 @@ struct Fused {
 
     const SCALAR *x, *bias, *factor, *scale, *residual;
     SCALAR* y;
-    Real number;
+    Real<SCALAR> number;
     Rows rows;
     Split parts;
     TABLE table;
 
-    __device__ __forceinline__ SCALAR operator()(
+    __device__ __forceinline__ Real<SCALAR> operator()(
         SCALAR x, SCALAR bias, SCALAR factor, SCALAR scale, SCALAR residual,
         const Entry* entries) const {
-        Real value = widen(x);
+        auto value = widen(x);
         if constexpr (BIAS) value = add(value, widen(bias));
         value = table(value, entries);
         if constexpr (FACTOR) value = multiply(value, widen(factor));
         if constexpr (SCALE) value = multiply(value, widen(scale));
         if constexpr (NUMBER) value = multiply(value, number);
         if constexpr (RESIDUAL) value = add(value, widen(residual));
-        SCALAR y;
-        narrow(value, y);
-        return y;
+        return value;
     }
 
     __device__ __forceinline__ Input load(Index i, int ahead) const {
@@ -86,21 +83,22 @@ struct Fused {
         const Lanes xs = lanes<SCALAR>(in.x), biases = lanes<SCALAR>(in.bias),
                     factors = lanes<SCALAR>(in.factor), scales = lanes<SCALAR>(in.scale),
                     residuals = lanes<SCALAR>(in.residual);
-        Lanes out;
+        Reals<SCALAR> out;
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
             out.lane[k] = (*this)(xs.lane[k], biases.lane[k], factors.lane[k], scales.lane[k],
                                   residuals.lane[k], entries);
         }
-        vectors(y, parts)[i + ahead] = out;
+        words(y, parts)[i + ahead] = narrowed(out);
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {
         unsigned column = 0;
         if constexpr (COLUMNS) column = static_cast<unsigned>(i) - rows.row(i) * rows.width;
         const SCALAR none = {};
-        y[i] = (*this)(x[i], BIAS ? bias[column] : none, FACTOR ? factor[i] : none,
-                       SCALE ? scale[column] : none, RESIDUAL ? residual[i] : none, entries);
+        narrow((*this)(x[i], BIAS ? bias[column] : none, FACTOR ? factor[i] : none,
+                       SCALE ? scale[column] : none, RESIDUAL ? residual[i] : none, entries),
+               y[i]);
     }
 };
 
@@ -121,7 +119,7 @@ __device__ __forceinline__ void run(Index count, Fused body, Prepare prepare) {
 // The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void fused_activation(
     const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
-    const SCALAR* residual, SCALAR* y, Real number, Rows rows, Index count,
+    const SCALAR* residual, SCALAR* y, Real<SCALAR> number, Rows rows, Index count,
     const Entry* entries, int bytes, TABLE table) {
     extern __shared__ __align__(16) unsigned char shared[];
     run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table}, [=] {
@@ -134,7 +132,7 @@ extern "C" __global__ void fused_activation(
 // The table in global memory, behind the first-level cache: for tables that do not fit.
 extern "C" __global__ void fused_activation_uncached(
     const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
-    const SCALAR* residual, SCALAR* y, Real number, Rows rows, Index count,
+    const SCALAR* residual, SCALAR* y, Real<SCALAR> number, Rows rows, Index count,
     const Entry* entries, int, TABLE table) {
     run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table},
         [=] { return entries; });

@@ -4,17 +4,50 @@
 // Compiled once per storage type and kinds of table:
 //   SCALAR  float, double, Float16 or BFloat16: what the arrays hold
 //   TABLE   the lookup of f, Real operator()(Real, const Entry*), where Real is float, or double for
-//           double: results are rounded to SCALAR once, after the products
+//           double: results are rounded to SCALAR once, after the products; or if it is one that
+//           TakesPairs, Results operator()(Pair<SCALAR>, const Entry*)
 //   SLOPE   that of f′, for the gradient; without it there is only `product`
 //
 // Preconditions: arrays are aligned to SCALAR; an output is the same memory as an input or does not
 // overlap it; the tables' entries are aligned to 16 bytes and an even number of bytes.
-#include "direct.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
 #include "polynomial.cuh"
 #include "rows.cuh"
 #include "stream.cuh"
+#include "unrounded.cuh"
+
+using Lanes = Vector<SCALAR>;
+
+// f(x), or f′(x), before it is rounded; for a vector of x as many.
+template <typename Table>
+__device__ __forceinline__ Real<SCALAR> looked_up(
+    const Table& table, SCALAR x, const typename Table::Entry* entries) {
+    if constexpr (__is_base_of(TakesPairs, Table)) {
+        return table(pair(x, x), entries).first;
+    } else {
+        return table(widen(x), entries);
+    }
+}
+
+template <typename Table>
+__device__ __forceinline__ Reals<SCALAR> looked_up(
+    const Table& table, Words x, const typename Table::Entry* entries) {
+    Reals<SCALAR> y;
+    if constexpr (__is_base_of(TakesPairs, Table)) {
+#pragma unroll
+        for (int k = 0; k < Lanes::LANES; k += 2) {
+            const auto two = table(Pair<SCALAR>{x.word[k / 2]}, entries);
+            y.lane[k] = two.first;
+            y.lane[k + 1] = two.second;
+        }
+    } else {
+        const Lanes xs = lanes<SCALAR>(x);
+#pragma unroll
+        for (int k = 0; k < Lanes::LANES; ++k) y.lane[k] = table(widen(xs.lane[k]), entries);
+    }
+    return y;
+}
 
 // Where the operands of element i lie, and those of vector i: at the same number …
 struct Apart {
@@ -38,7 +71,7 @@ struct Halves {
 // z · f(x); with f′ in place of f, the gradient of f for an incoming gradient z.
 template <typename Place>
 struct Product {
-    using Lanes = Vector<SCALAR>;
+    static constexpr int INPUTS = 2;
     using Entry = TABLE::Entry;
     struct Input {
         Words x, z;
@@ -50,12 +83,6 @@ struct Product {
     TABLE value;
     Place place;
 
-    __device__ __forceinline__ SCALAR operator()(SCALAR x, SCALAR z, const Entry* entries) const {
-        SCALAR y;
-        narrow(multiply(value(widen(x), entries), widen(z)), y);
-        return y;
-    }
-
     __device__ __forceinline__ Input load(Index i, int ahead) const {
         const auto at = place.vector(i + ahead);
         return {words(x, parts)[at], words(z, parts)[at]};
@@ -63,18 +90,16 @@ struct Product {
 
     __device__ __forceinline__ void store(
         Index i, int ahead, const Input& in, const Entry* entries) const {
-        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
-        Lanes out;
+        const Lanes zs = lanes<SCALAR>(in.z);
+        Reals<SCALAR> out = looked_up(value, in.x, entries);
 #pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) {
-            out.lane[k] = (*this)(xs.lane[k], zs.lane[k], entries);
-        }
-        vectors(y, parts)[i + ahead] = out;
+        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = multiply(out.lane[k], widen(zs.lane[k]));
+        words(y, parts)[i + ahead] = narrowed(out);
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {
         const auto at = place.element(i);
-        y[i] = (*this)(x[at], z[at], entries);
+        narrow(multiply(looked_up(value, x[at], entries), widen(z[at])), y[i]);
     }
 };
 
@@ -135,12 +160,9 @@ struct Entries {
 // For y = z · f(x) and an incoming gradient g: dx = g · z · f′(x), dz = g · f(x).
 template <typename Place>
 struct ProductGradient {
-    using Lanes = Vector<SCALAR>;
+    static constexpr int INPUTS = 3;
     struct Input {
         Words x, z, g;
-    };
-    struct Output {
-        SCALAR dx, dz;
     };
 
     const SCALAR *x, *z, *g;
@@ -150,15 +172,6 @@ struct ProductGradient {
     SLOPE slope;
     Place place;
 
-    __device__ __forceinline__ Output operator()(
-        SCALAR x, SCALAR z, SCALAR g, const Entries& entries) const {
-        const auto gradient = widen(g);
-        Output out;
-        narrow(multiply(multiply(gradient, widen(z)), slope(widen(x), entries.slope)), out.dx);
-        narrow(multiply(gradient, value(widen(x), entries.value)), out.dz);
-        return out;
-    }
-
     __device__ __forceinline__ Input load(Index i, int ahead) const {
         const auto at = place.vector(i + ahead);
         return {words(x, parts)[at], words(z, parts)[at], words(g, parts)[i + ahead]};
@@ -166,24 +179,26 @@ struct ProductGradient {
 
     __device__ __forceinline__ void store(
         Index i, int ahead, const Input& in, const Entries& entries) const {
-        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
-        Lanes first, second;
+        const Lanes zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
+        Reals<SCALAR> by_x = looked_up(slope, in.x, entries.slope);
+        Reals<SCALAR> by_z = looked_up(value, in.x, entries.value);
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
-            const Output out = (*this)(xs.lane[k], zs.lane[k], gs.lane[k], entries);
-            first.lane[k] = out.dx;
-            second.lane[k] = out.dz;
+            const auto gradient = widen(gs.lane[k]);
+            by_x.lane[k] = multiply(multiply(gradient, widen(zs.lane[k])), by_x.lane[k]);
+            by_z.lane[k] = multiply(gradient, by_z.lane[k]);
         }
         const auto at = place.vector(i + ahead);
-        vectors(dx, parts)[at] = first;
-        vectors(dz, parts)[at] = second;
+        words(dx, parts)[at] = narrowed(by_x);
+        words(dz, parts)[at] = narrowed(by_z);
     }
 
     __device__ __forceinline__ void single(Index i, const Entries& entries) const {
         const auto at = place.element(i);
-        const Output out = (*this)(x[at], z[at], g[i], entries);
-        dx[at] = out.dx;
-        dz[at] = out.dz;
+        const SCALAR x = this->x[at];
+        const auto gradient = widen(g[i]), product = multiply(gradient, widen(z[at]));
+        narrow(multiply(product, looked_up(slope, x, entries.slope)), dx[at]);
+        narrow(multiply(gradient, looked_up(value, x, entries.value)), dz[at]);
     }
 };
 

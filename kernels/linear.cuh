@@ -32,7 +32,7 @@ struct LinearTable {
         Real clamped = maximum(x, low);
         if (CONSTANT_RIGHT) clamped = minimum(clamped, high);
         Scalar y;
-        narrow(where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept)), y);
+        narrow(where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept), x), y);
         return y;
     }
 

@@ -51,6 +51,6 @@ struct PolynomialTable {
         const Real z = product ? fused(a, p.c[0], multiply(a, r)) : add(p.c[0], r);
         const Real beside = fused(z, side.scale, side.intercept);
         const Real y = fused(side.slope, bounded_magnitude(x, side.reach), beside);
-        return where_exceeds(x, keep, y);
+        return where_exceeds(x, keep, y, x);
     }
 };

@@ -15,6 +15,7 @@
 using Entry = TABLE::Entry;
 
 struct Quantized {
+    static constexpr int INPUTS = 1;
     static constexpr int LANES = lanes_of<TABLE::Input, TABLE::Output>();
     static constexpr int ITEM = sizeof(TABLE::Input), ITEMS = sizeof(unsigned) / ITEM;  // of a word
 

@@ -3,7 +3,7 @@
 //
 // Compiled with the numbers of cupylut/tuning.py:
 //   VECTOR_BYTES  a vector, that is one load or store of a thread
-//   IN_FLIGHT     how many bytes a thread has on their way at once, unless a vector is more
+//   IN_FLIGHT     how many bytes a thread has on their way at once
 //   INDEX         counts elements: unsigned below 2³¹ of them, long long from there on
 #pragma once
 
@@ -13,42 +13,9 @@
 #define INDEX unsigned
 #endif
 
+#include "vectors.cuh"
+
 using Index = INDEX;
-
-// How many elements a vector has: of arrays of several types as many of each as fit of the widest.
-template <typename... Scalars>
-__device__ constexpr int lanes_of() {
-    unsigned widest = 0;
-    ((widest = sizeof(Scalars) > widest ? sizeof(Scalars) : widest), ...);
-    return VECTOR_BYTES / widest;
-}
-
-template <typename Scalar, int LANES_ = lanes_of<Scalar>()>
-struct alignas(LANES_ * sizeof(Scalar)) Vector {
-    static constexpr int LANES = LANES_;
-
-    Scalar lane[LANES];
-};
-
-// A vector while it waits to be used. Kept as 16-bit lanes it would be taken apart and put together
-// again, which costs an instruction for each of them.
-struct alignas(VECTOR_BYTES) Words {
-    unsigned word[VECTOR_BYTES / sizeof(unsigned)];
-};
-
-template <typename Scalar>
-__device__ __forceinline__ Vector<Scalar> lanes(Words words) {
-    Vector<Scalar> vector;
-    memcpy(&vector, &words, VECTOR_BYTES);
-    return vector;
-}
-
-template <typename Scalar>
-__device__ __forceinline__ Words words_of(const Vector<Scalar>& vector) {
-    Words words;
-    memcpy(&words, &vector, VECTOR_BYTES);
-    return words;
-}
 
 // How the arrays split: single elements [0, head), vectors, single elements [tail, count). Where
 // they are misaligned differently, every element is single.
@@ -93,6 +60,8 @@ __device__ __forceinline__ const Words* words(const Scalar* array, Split parts) 
 // Runs the body over all elements. Each thread loads its first vectors before `prepare`, which
 // copies the tables and waits for the block, so that the two latencies overlap.
 //
+//   Body::INPUTS                  how many arrays are read from memory, of which a thread loads
+//                                 IN_FLIGHT bytes at a time, or a vector of each if that is more
 //   body.load(i, ahead)           the inputs at vector i + ahead
 //   body.store(i, ahead, in, t)   the results for them, with what prepare returned
 //   body.single(i, t)             the same for element i
@@ -105,8 +74,7 @@ template <typename Body, typename Prepare>
 __device__ __forceinline__ void stream(
     Index count, Split parts, const Body& body, Prepare prepare) {
     constexpr unsigned WARP = 32;
-    constexpr int BYTES = sizeof(typename Body::Input) > VECTOR_BYTES
-        ? sizeof(typename Body::Input) : VECTOR_BYTES;
+    constexpr int BYTES = Body::INPUTS * VECTOR_BYTES;
     constexpr int VECTORS = IN_FLIGHT > BYTES ? IN_FLIGHT / BYTES : 1;
     constexpr unsigned LAST = (VECTORS - 1) * WARP;
 

@@ -22,7 +22,6 @@ import cupylut
 from cupylut import FUNCTIONS, device, ops
 from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
 from cupylut.fused import evaluate
-from cupylut.gated import real
 
 SETS = [
     {
@@ -135,7 +134,7 @@ def check(
     program: Program, names: set[str], dtype: np.dtype, shapes: list[tuple[int, int]]
 ) -> None:
     """Kernel and NumPy half agree to the last bit for a linear table, whose two halves do."""
-    table = cupylut.tabulate("silu", real(dtype), size=77)
+    table = cupylut.tabulate("silu", ops.compute_dtype(dtype), size=77)
     for shape in shapes:
         x, given = values(shape, dtype), operands(names, shape, dtype)
         want = np.empty_like(x)
@@ -216,7 +215,7 @@ def test_instruction_budgets(case: tuple[str, ...], tmp_path: Path) -> None:
 @by_dtype
 def test_compiles_without_spills(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
     """With a bias within 64 registers, so that an SM holds 4 blocks; with everything within 96."""
-    table = ops.default_table("gelu", real(dtype)).struct
+    table = ops.default_table("gelu", ops.compute_dtype(dtype)).struct
     for macros, most in (
         (("BIAS",), 64),
         (("BIAS", "FACTOR", "SCALE", "RESIDUAL"), 96),

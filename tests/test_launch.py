@@ -22,7 +22,7 @@ from stand_in import (  # noqa: F401
 )
 from test_linear import assert_same_bits, inputs
 
-from cupylut import FUNCTIONS, device, gated, quantized, tabulate
+from cupylut import FUNCTIONS, device, ops, quantized, tabulate
 from cupylut.accuracy import DTYPES, all_inputs
 from cupylut.tuning import WIDE, tuning
 
@@ -107,7 +107,7 @@ def test_quantized_tables(dtype: str, out_dtype: str, blocks: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: d.name)
 def test_products_and_their_gradients(dtype: np.dtype) -> None:
-    real = gated.real(dtype)
+    real = ops.compute_dtype(dtype)
     value, slope = tabulate("silu", real), tabulate(FUNCTIONS["silu"].derivative, real, size=99)
     x, z, g = (as_array(np.linspace(-i, i, 999).astype(dtype)) for i in (9, 2, 3))
     y, dx, dz = (as_array(np.zeros_like(x)) for _ in range(3))

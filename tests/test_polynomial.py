@@ -131,7 +131,7 @@ def test_values_at_a_jump() -> None:
         ("bounded_magnitude(x, side.limit)", "bounded_magnitude(x, side.limit / 2)"),
         ("bounded_magnitude(x, side.reach)", "bounded_magnitude(x, side.limit)"),
         ("fused(a, p.c[0], multiply(a, r))", "multiply(a, add(p.c[0], r))"),
-        ("where_exceeds(x, keep, y)", "y"),
+        ("where_exceeds(x, keep, y, x)", "y"),
     ],
 )
 def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:

@@ -47,7 +47,7 @@ def default_kind(function: str, dtype: str) -> str:
     """The kind of table that the library takes of itself."""
     found = as_dtype(dtype)
     if function == GATED:
-        return ops.default_table("silu", gated.real(found)).kind
+        return ops.product_table("silu", found).kind
     return ops.default_table(function, found).kind
 
 

@@ -11,6 +11,7 @@ from .polynomial import PolynomialTable as PolynomialTable
 from .quantized import QuantizedTable as QuantizedTable
 from .table import Table as Table
 from .table import read
+from .unrounded import UnroundedTable as UnroundedTable
 
 KINDS: dict[str, type[Table]] = {
     cls.kind: cls
@@ -33,7 +34,7 @@ def load(path: str | os.PathLike[str]) -> Table:
     """
     fields, values = read(path)
     try:
-        kinds = KINDS | {QuantizedTable.kind: QuantizedTable}
+        kinds = KINDS | {cls.kind: cls for cls in (QuantizedTable, UnroundedTable)}
         return kinds[fields["kind"]]._restore(fields, values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)!r} holds no table of a known kind: {error}") from error

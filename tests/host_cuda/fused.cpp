@@ -16,7 +16,7 @@ int main(int, char** argv) {
     receive(&table, sizeof table);
     Buffer<Entry> entries(length, 0);
     receive(entries.data(), entries.bytes());
-    Real number;
+    Real<SCALAR> number;
     receive(&number, sizeof number);
     Rows rows;
     receive(&rows, sizeof rows);

@@ -144,7 +144,11 @@ inline float where_below(float x, float bound, float y) { return x < bound ? y :
 
 inline unsigned exceeds(float x, float bound) { return x <= bound ? 0u : ~0u; }
 
-inline float where_exceeds(float x, float bound, float y) { return std::fabs(x) > bound ? y : x; }
+inline float where_exceeds(float x, float bound, float y, float z) {
+    return std::fabs(x) > bound ? y : z;
+}
+
+inline float unless_exceeds(float x, float bound, float y) { return x <= bound ? y : x; }
 
 inline double add_down(double a, double b) {
     volatile double x = a, y = b;
