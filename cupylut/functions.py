@@ -13,6 +13,7 @@ Elfving et al., Neural Networks 107 (silu); Misra, arXiv 1908.08681 (mish); Howa
 """
 
 import difflib
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -66,7 +67,7 @@ def _by_name(name: str) -> Function:
             raise ValueError(f"{base} was declared without its gradient")
         return derivative
     if match := _WITH_PARAMETERS.fullmatch(name):
-        return PARAMETRIC[match[1]](*map(float, match[2].split(",")))
+        return _with_parameters(match[1], match[2])
     close = difflib.get_close_matches(name, FUNCTIONS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
@@ -75,12 +76,26 @@ def _by_name(name: str) -> Function:
     )
 
 
+def _with_parameters(name: str, given: str) -> Function:
+    make = PARAMETRIC[name]
+    names = list(inspect.signature(make).parameters)
+    try:
+        parameters = [float(number) for number in given.split(",")]
+    except ValueError:
+        parameters = []
+    if not 0 < len(parameters) <= len(names) or not np.isfinite(parameters).all():
+        raise ValueError(
+            f"{name}({given}): write it {name}({', '.join(names)}), with a finite number for each"
+        )
+    return make(*parameters)
+
+
 def _tail(tail: float | str | Tail, side: str) -> Tail:
     if isinstance(tail, Tail):
         return tail
-    if tail == "identity":
+    if isinstance(tail, str) and tail == "identity":
         return IDENTITY
-    if isinstance(tail, str) or not np.isfinite(tail):
+    if isinstance(tail, str) or np.ndim(tail) or not np.isfinite(tail):
         raise ValueError(f'{side}={tail!r} is not a tail: give a finite number or "identity"')
     return Tail(0.0, float(tail))
 
