@@ -6,7 +6,7 @@ The functions themselves are in functions.py.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,13 +80,25 @@ class Function:
         """f(x) in float64."""
         with np.errstate(all="ignore"):
             x = np.asarray(x, np.float64)
-            y = np.asarray(self.reference(x, *self.parameters), np.float64)
+            # A copy, since a callable may work in place.
+            y = self._numbers(self.reference(x.copy(), *self.parameters), x.shape)
             for infinity, tail in ((-np.inf, self.left), (np.inf, self.right)):
                 if tail is not None and (there := x == infinity).any():
                     y = np.where(there, tail(infinity), y)
             if (numbers := np.isnan(x) & ~np.isnan(y)).any():  # as np.where(x < 0, 0, 1) makes
                 y = np.where(numbers, np.nan, y)
         return y
+
+    def _numbers(self, result: Any, shape: tuple[int, ...]) -> Float64Array:
+        """What the reference returned, or a TypeError where that is no number for each x."""
+        y = np.asarray(result)
+        if result is None or y.shape != shape or y.dtype.kind not in "fiubO":
+            what = "one number" if np.isscalar(result) else f"{y.dtype} of shape {y.shape}"
+            raise TypeError(
+                f"{self.name} returned {'None' if result is None else what} for float64 of shape "
+                f"{shape}: give a function that returns a real number for each element"
+            )
+        return y.astype(np.float64, copy=False)
 
     @property
     def tails(self) -> tuple[Tail, Tail]:

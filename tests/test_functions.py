@@ -96,11 +96,18 @@ def test_names_with_parameters_and_derivatives() -> None:
         assert g.name == name
         assert as_function(f"{name}_derivative") == g.derivative
     assert as_function("elu(1.0)") == FUNCTIONS["elu"]
-    for wrong in ("elu()", "elu(x)", "gelu(1.0)", "gelu_derivative_derivative", "elu(1.0"):
-        with pytest.raises(
-            ValueError, match=r"unknown function|could not convert|without its gradient"
-        ):
+    for wrong in ("gelu(1.0)", "elu(1.0", "gelu_derivative_derivative"):
+        with pytest.raises(ValueError, match=r"unknown function|without its gradient"):
             as_function(wrong)
+
+
+@pytest.mark.parametrize("given", ["", "x", "1, 2", "nan", "inf", "1e999", "1,"])
+def test_parameters_that_are_none_say_what_would_be(given: str) -> None:
+    for name in (f"elu({given})", f"elu({given})_derivative"):
+        with pytest.raises(ValueError, match=r"elu\(.*\): write it elu\(alpha\), with a finite"):
+            as_function(name)
+    with pytest.raises(ValueError, match=r"write it xielu\(alpha_p, alpha_n, beta\)"):
+        as_function("xielu(1, 2, 3, 4)")
 
 
 @every_function
@@ -135,10 +142,46 @@ def test_a_callable_needs_tails() -> None:
     assert (f.name, f.left.slope, f(np.inf)) == ("arctan", 0.0, np.pi / 2)
     with pytest.raises(ValueError, match="both tails"):
         as_function(np.arctan, left=0.0)
-    for tail in ("flat", np.nan, np.inf):
+    for tail in ("flat", np.nan, np.inf, np.zeros(2), [1.0], (0.0, 1.0)):
         with pytest.raises(ValueError, match="not a tail"):
             as_function(np.arctan, left=tail, right=0.0)
     with pytest.raises(ValueError, match="brings its own tails"):
         as_function("gelu", left=0.0)
     with pytest.raises(TypeError, match="a name or a callable"):
         as_function(3)
+
+
+def test_a_callable_may_work_in_place() -> None:
+    def softsign(x: np.ndarray) -> np.ndarray:
+        divisor = 1 + np.abs(x)
+        x /= divisor
+        return x
+
+    f = as_function(softsign, left=-1.0, right=1.0)
+    x = np.array([-3.0, 1.0, np.inf])
+    np.testing.assert_array_equal(f(x), [-0.75, 0.5, 1.0])
+    np.testing.assert_array_equal(x, [-3.0, 1.0, np.inf])
+    assert f(1.0) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("result", "described"),
+    [
+        (None, "None"),
+        (0.5, "one number"),
+        (np.zeros(2), r"shape \(2,\)"),
+        (np.zeros(3, complex), "complex128"),
+        (["a", "b", "c"], "<U1"),
+    ],
+)
+def test_a_callable_returns_a_number_for_each_element(result: object, described: str) -> None:
+    f = as_function(lambda _: result, left=0.0, right=0.0)
+    with pytest.raises(TypeError, match=rf"<lambda> returned .*{described}.* for .*shape \(3,\)"):
+        f(np.zeros(3))
+
+
+def test_a_callable_may_return_other_real_numbers() -> None:
+    for returned in (np.float32, int, object, bool):
+        f = as_function(lambda x, to=returned: (x > 0).astype(to), left=0.0, right=1.0)
+        np.testing.assert_array_equal(f([-1.0, np.inf, 2.0]), [0.0, 1.0, 1.0])
+        assert f(1.0).dtype == np.float64
