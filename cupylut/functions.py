@@ -156,7 +156,7 @@ PARAMETRIC: Mapping[str, Callable[..., Function]] = MappingProxyType(
 )
 """What makes the functions with parameters, by name."""
 
-_WITH_PARAMETERS = re.compile(rf"({'|'.join(PARAMETRIC)})\(([^()]+)\)")
+_WITH_PARAMETERS = re.compile(rf"({'|'.join(PARAMETRIC)})\(([^()]*)\)")
 
 _SELU = (1.6732632423543772, 1.0507009873554805)  # alpha and scale
 
