@@ -80,7 +80,7 @@ class Function:
         """f(x) in float64."""
         with np.errstate(all="ignore"):
             x = np.asarray(x, np.float64)
-            # A copy, since a callable may work in place.
+            # Copies both ways: a callable may work in place, and keep what it returns.
             y = self._numbers(self.reference(x.copy(), *self.parameters), x.shape)
             for infinity, tail in ((-np.inf, self.left), (np.inf, self.right)):
                 if tail is not None and (there := x == infinity).any():
@@ -98,7 +98,7 @@ class Function:
                 f"{self.name} returned {'None' if result is None else what} for float64 of shape "
                 f"{shape}: give a function that returns a real number for each element"
             )
-        return y.astype(np.float64, copy=False)
+        return y.astype(np.float64)
 
     @property
     def tails(self) -> tuple[Tail, Tail]:

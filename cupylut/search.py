@@ -25,12 +25,13 @@ from numpy.typing import ArrayLike
 from .calibration import Calibration
 from .declaration import Float64Array, Function, Reference
 from .functions import as_function
-from .tables.linear import Nodes, check_layout, node_positions, node_values
+from .tables.linear import Nodes, as_domain, check_layout, node_positions, node_values
 
 Norm: TypeAlias = Literal["max", "mean", "relative"]
 
 # Where a tail must have been reached, and how closely for f to have that tail at all.
 _FARTHEST, _TAIL_TOLERANCE = 2.0**20, 1e-3
+_POINTS = 257  # to an octave
 
 # Below this, the distance of f from its tail is the rounding of float64.
 _SMALLEST = 1e-12
@@ -73,8 +74,12 @@ def search(
 
     function, left, right, size, nodes: as in `tabulate`. domain: a domain to compare with.
 
+    f is looked at from 0 to 2²¹ on either side. What lies beyond, or is narrower than a hundredth
+    of its distance from 0, can be missed, and `error` does not count it then.
+
     Raises ValueError for an unknown function or norm, sizes and domains that make no table, weights
-    that are not non-negative or all at one point, and a function that does not approach its tails.
+    that are not non-negative or all at one point, and a function that is not finite there or does
+    not approach its tails.
 
     Source: section 3.1 of Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference
     of High-Cost Activation Functions" (2024), which optimises Min and Max for the least difference
@@ -85,7 +90,8 @@ def search(
     '[-4.64, 4.64] 8.2e-06'
     """
     f = as_function(function, left, right)
-    check_layout(*(domain or (0.0, 1.0)), size, nodes)
+    given = None if domain is None else as_domain(domain)
+    check_layout(*(given or (0.0, 1.0)), size, nodes)
     if norm not in get_args(Norm):
         raise ValueError(f"norm={norm!r}: choose one of {', '.join(get_args(Norm))}")
     if weights is not None and norm != "mean":
@@ -106,7 +112,7 @@ def search(
         lo=lo,
         hi=hi,
         error=error,
-        error_at_given=None if domain is None else objective(*domain),
+        error_at_given=None if given is None else objective(*given),
         evaluations=objective.evaluations,
     )
 
@@ -204,7 +210,12 @@ class _Mean:
             x = np.linspace(-8.5, 8.5, 32769)
             w = np.exp(-x * x / 2)
         else:
-            x, w = (np.asarray(a, np.float64).ravel() for a in weights)
+            try:
+                x, w = (np.asarray(a, np.float64).ravel() for a in weights)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    "weights: give a Calibration, or points and how much each of them counts"
+                ) from error
             if x.size != w.size or not (np.isfinite(x).all() and np.isfinite(w).all()):
                 raise ValueError("weights: give as many finite weights as finite points")
             if (w < 0).any() or not w.sum() > 0:
@@ -253,24 +264,27 @@ class _Mean:
 def reach(f: Function, sign: float) -> float:
     """How far out f is its tail to the last bit of float64, at most _FARTHEST.
 
+    Every octave from 1 to 2·_FARTHEST is looked at in _POINTS places, so that what f does beyond
+    its first meeting with the tail counts too. Unseen is only what is narrower than a 256th of its
+    distance from 0, or farther out.
+
     Raises ValueError where f is not finite on the way, or does not approach the tail.
     """
     tail = f.tails[0 if sign < 0 else 1]
-    reach = 1.0
-    while True:
-        x = sign * reach * np.linspace(1, 2, 65)
-        exact = f(x)
-        if not np.isfinite(exact).all():
-            raise ValueError(f"{f.name}({x[~np.isfinite(exact)][0]:g}) is not finite")
-        gap = np.abs(tail(x) - exact)
-        if (gap <= 1e-17 + 4 * np.finfo(float).eps * np.abs(exact)).all():
-            return reach
-        if reach >= _FARTHEST:
-            if gap[-1] > _TAIL_TOLERANCE * max(1.0, abs(float(exact[-1]))):
-                side = "left" if sign < 0 else "right"
-                raise ValueError(
-                    f"{f.name}({x[-1]:g}) = {exact[-1]:.6g}, but the {side} tail, {tail}, gives "
-                    f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
-                )
-            return reach
-        reach *= 2
+    octaves = np.exp2(np.arange(np.log2(_FARTHEST) + 1))
+    x = sign * octaves[:, None] * np.linspace(1, 2, _POINTS)
+    exact = f(x)
+    if not np.isfinite(exact).all():
+        raise ValueError(
+            f"{f.name}({x[~np.isfinite(exact)][0]:g}) is not finite: give a function of every "
+            "number"
+        )
+    gap = np.abs(tail(x) - exact)
+    if gap[-1, -1] > _TAIL_TOLERANCE * max(1.0, abs(float(exact[-1, -1]))):
+        side = "left" if sign < 0 else "right"
+        raise ValueError(
+            f"{f.name}({x[-1, -1]:g}) = {exact[-1, -1]:.6g}, but the {side} tail, {tail}, gives "
+            f"{float(tail(x[-1, -1])):.6g}: give the tail that the function approaches"
+        )
+    far = (gap > 1e-17 + 4 * np.finfo(float).eps * np.abs(exact)).any(axis=1)
+    return float(min(2 * octaves[far].max(initial=0.5), _FARTHEST))

@@ -1,5 +1,6 @@
 """tabulate() and quantized(): a function made into a table."""
 
+from numbers import Real
 from typing import Literal, TypeAlias
 
 from numpy.typing import DTypeLike
@@ -21,7 +22,7 @@ from .tables import (
     Table,
 )
 from .tables.fit_polynomial import MAX_BYTES
-from .tables.linear import Nodes
+from .tables.linear import Nodes, as_domain
 from .tables.quantized import QUANTIZED
 
 
@@ -122,12 +123,17 @@ def tabulate(
     if domain is None or isinstance(domain, str):
         if domain not in (None, "optimal"):
             raise ValueError(f'domain={domain!r}: give (lo, hi) or "optimal"')
+        if not isinstance(calibration, Calibration | None):
+            raise TypeError(
+                f"calibration must be a cupylut.Calibration, not {type(calibration).__name__}: "
+                "make one and update it with real inputs"
+            )
         norm: Norm = "max" if calibration is None else "mean"
         best = search(f, size, norm=norm, nodes=nodes, weights=calibration)
         domain = best.lo, best.hi
     elif calibration is not None:
         raise ValueError("a calibration chooses the domain: give one of the two")
-    return LinearTable.build(f, found, *domain, size, nodes)
+    return LinearTable.build(f, found, *as_domain(domain), size, nodes)
 
 
 def quantized(
@@ -211,7 +217,7 @@ def most_accurate_kind(function: Function, dtype: DType) -> str:
 
 def smallest_table(function: Function, dtype: DType, error: float, kind: str | None) -> Table:
     """The table of the fewest bytes that is nowhere off by more than `error`."""
-    if not error > 0:
+    if not (isinstance(error, Real) and error > 0):
         raise ValueError(f"error={error!r}: give a positive number")
     found: list[Table] = []
     refusals: list[str] = []

@@ -131,6 +131,22 @@ def test_functions_of_the_user() -> None:
     assert search(tanh).error == search("tanh").error
 
 
+@pytest.mark.parametrize("centre", [8.0, -8.0, 100.0, -3000.0])
+def test_what_lies_behind_a_place_where_f_is_its_tail(centre: float) -> None:
+    """A bell, half of whose height is as wide as a twelfth of its distance from 0."""
+    width = abs(centre) / 20
+
+    def bell(x: np.ndarray) -> np.ndarray:
+        return np.exp(-(((x - centre) / width) ** 2))
+
+    found = search(bell, 64, left=0.0, right=0.0)
+    x = np.linspace(-2 * abs(centre), 2 * abs(centre), 200_001)
+    nodes = np.linspace(found.lo, found.hi, 64)
+    worst = np.abs(np.interp(x, nodes, bell(nodes), left=0, right=0) - bell(x)).max()
+    assert found.error == pytest.approx(worst, rel=0.02)
+    assert worst < 0.01
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -139,10 +155,15 @@ def test_functions_of_the_user() -> None:
         ({"size": 70_000}, "2 to 65,536 nodes"),
         ({"size": 2.5}, "2 to 65,536 nodes"),
         ({"domain": (1.0, 1.0)}, "lower one first"),
+        ({"domain": (3,)}, r"domain=\(3,\): give two finite numbers"),
+        ({"domain": (1, 2, 3)}, r"domain=\(1, 2, 3\): give two finite numbers"),
+        ({"domain": 4.0}, "domain=4.0: give two finite numbers"),
         ({"domain": (np.nan, 1.0)}, "finite"),
         ({"norm": "least"}, "max, mean, relative"),
         ({"nodes": "chebyshev"}, "plain, balanced"),
         ({"weights": ([0.0], [1.0])}, 'apply to norm="mean"'),
+        ({"norm": "mean", "weights": np.ones(10)}, "a Calibration, or points and how much each"),
+        ({"norm": "mean", "weights": 3.0}, "a Calibration, or points and how much each"),
         ({"norm": "mean", "weights": ([0.0, 1.0], [1.0])}, "as many"),
         ({"norm": "mean", "weights": ([0.0], [-1.0])}, "negative"),
         ({"norm": "mean", "weights": ([np.nan], [1.0])}, "finite"),
@@ -150,6 +171,14 @@ def test_functions_of_the_user() -> None:
         ({"function": np.tanh, "left": -1.0, "right": "identity"}, "right tail, identity"),
         ({"function": lambda x: 1 / (x - 1.5), "left": 0.0, "right": 0.0}, "not finite"),
         ({"function": np.sqrt, "left": 0.0, "right": "identity"}, "not finite"),
+        (
+            {"function": lambda x: np.where(x < 3, 0.0, np.inf), "left": 0.0, "right": 0.0},
+            r"<lambda>\(3\) is not finite",
+        ),
+        (
+            {"function": lambda x: np.where(x < 3, 0.0, x), "left": 0.0, "right": 0.0},
+            "the right tail, constant 0",
+        ),
     ],
 )
 def test_bad_input(arguments: dict, message: str) -> None:

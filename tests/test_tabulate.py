@@ -82,9 +82,22 @@ def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
         ({"kind": "cubic"}, ValueError, "choose one of direct, full, compact, gate, polynomial"),
         ({"size": 1}, ValueError, "2 to 65,536 nodes"),
         ({"size": True}, ValueError, "2 to 65,536 nodes"),
+        (
+            {"size": np.float64(np.inf)},
+            ValueError,
+            r"size=np.float64\(inf\): a table has 2 to 65,536 nodes",
+        ),
+        ({"size": np.nan}, ValueError, "size=nan: a table has 2 to 65,536 nodes"),
+        ({"size": "64"}, ValueError, "size='64': a table has 2 to 65,536 nodes"),
         ({"domain": (3.0, -3.0)}, ValueError, "lower one first"),
         ({"domain": (-np.inf, 3.0)}, ValueError, "finite"),
         ({"domain": "best"}, ValueError, '"optimal"'),
+        ({"domain": (1,)}, ValueError, r"domain=\(1,\): give two finite numbers"),
+        ({"domain": (1, 2, 3)}, ValueError, r"domain=\(1, 2, 3\): give two finite numbers"),
+        ({"domain": ("a", 3)}, ValueError, r"domain=\('a', 3\): give two finite numbers"),
+        ({"calibration": np.ones(3)}, TypeError, "a cupylut.Calibration, not ndarray"),
+        ({"error": "small"}, ValueError, "error='small': give a positive number"),
+        ({"error": np.nan}, ValueError, "error=nan: give a positive number"),
         ({"nodes": "random"}, ValueError, "plain, balanced"),
         ({"function": np.tanh}, ValueError, "both tails"),
         (
@@ -97,6 +110,49 @@ def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
 def test_bad_input(arguments: dict, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         tabulate(**{"function": "gelu"} | arguments)
+
+
+@pytest.mark.parametrize("result", [None, 0.5, np.zeros(2)], ids=["None", "0.5", "zeros"])
+@pytest.mark.parametrize("domain", [None, (-1, 1)])
+def test_a_callable_that_returns_no_number_for_each_element(result, domain) -> None:
+    with pytest.raises(TypeError, match="give a function that returns a real number for each"):
+        tabulate(lambda _: result, domain=domain, left=0.5, right=0.5)
+
+
+def test_a_callable_may_work_in_place() -> None:
+    def softsign(x: np.ndarray) -> np.ndarray:
+        divisor = 1 + np.abs(x)
+        x /= divisor
+        return x
+
+    def relu(x: np.ndarray) -> np.ndarray:
+        x[x < 0] = 0
+        return x
+
+    x = np.linspace(-9, 9, 1001, dtype=np.float32)
+    for nodes in ("plain", "balanced"):
+        y = tabulate(softsign, size=999, domain=(-10, 10), nodes=nodes, left=-1.0, right=1.0)(x)
+        np.testing.assert_allclose(y, x / (1 + np.abs(x)), atol=1e-4)
+    for table in (
+        tabulate(softsign, left=-1.0, right=1.0),
+        tabulate(relu, left=0.0, right="identity"),
+    ):
+        exact = x / (1 + np.abs(x)) if table.name == "softsign" else np.maximum(x, 0)
+        np.testing.assert_allclose(table(x), exact, rtol=3e-7)
+
+
+def test_a_callable_may_return_what_it_keeps() -> None:
+    """It is neither written to nor made read-only, and need not be writable."""
+    kept = np.full(65, 2.0)
+
+    def constant(x: np.ndarray) -> np.ndarray:
+        return kept if x.size == kept.size else np.broadcast_to(2.0, x.shape)
+
+    for size in (65, 66):
+        for nodes in ("plain", "balanced"):
+            tabulate(constant, size=size, domain=(-1, 1), nodes=nodes, left=2.0, right=2.0)
+    kept += 1
+    assert (kept == 3).all()
 
 
 @pytest.mark.parametrize("kind", ["direct", "polynomial", "linear"])

@@ -26,6 +26,7 @@ splits that error evenly and halves the worst.
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from numbers import Real
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -47,7 +48,6 @@ Nodes: TypeAlias = Literal["plain", "balanced"]
 
 MIN_SIZE, MAX_SIZE = 2, 65536
 
-
 # Elements the NumPy half works on at a time: few enough that its 3.4 MB of work arrays stay in the
 # cache, enough that the cost of calling NumPy, a microsecond a step, does not count.
 CHUNK = 65536
@@ -67,12 +67,23 @@ def node_values(function: Function, lo: float, hi: float, size: int, nodes: Node
     return y
 
 
+def as_domain(domain: Any) -> tuple[float, float]:
+    """The ends (lo, hi) of a domain, or a ValueError that says what was given instead."""
+    try:
+        lo, hi = (float(end) for end in domain)
+    except (TypeError, ValueError):
+        lo = hi = np.nan
+    if not (np.isfinite([lo, hi]).all() and lo < hi):
+        raise ValueError(f"domain={domain!r}: give two finite numbers, the lower one first")
+    return lo, hi
+
+
 def check_layout(lo: float, hi: float, size: int, nodes: Nodes) -> None:
     """Raise ValueError where these do not describe a table."""
-    if isinstance(size, bool) or int(size) != size or not MIN_SIZE <= size <= MAX_SIZE:
+    is_number = isinstance(size, Real) and not isinstance(size, bool)
+    if not (is_number and MIN_SIZE <= size <= MAX_SIZE and size % 1 == 0):
         raise ValueError(f"size={size!r}: a table has {MIN_SIZE} to {MAX_SIZE:,} nodes")
-    if not (np.isfinite(lo) and np.isfinite(hi) and lo < hi):
-        raise ValueError(f"domain ({lo}, {hi}): give two finite numbers, the lower one first")
+    as_domain((lo, hi))
     if nodes not in get_args(Nodes):
         raise ValueError(f"nodes={nodes!r}: choose one of {', '.join(get_args(Nodes))}")
 
