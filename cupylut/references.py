@@ -100,7 +100,7 @@ def tanh_derivative(x: Float64Array) -> Float64Array:
 
 
 def hardswish(x: Float64Array) -> Float64Array:
-    return np.where(x < -3, -0.0, x * (np.clip(x, -3, 3) + 3) / 6)
+    return np.where(x < -3, -0.0, np.where(x > 3, x, x * (np.clip(x, -3, 3) + 3) / 6))
 
 
 def hardswish_derivative(x: Float64Array) -> Float64Array:

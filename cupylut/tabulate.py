@@ -226,7 +226,8 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
         if table.report.max_abs <= error:
             found.append(table)
         else:
-            refusals.append(f"{table!r} is off by {table.report.max_abs:.3g}")
+            worst = table.report.max_abs, table.report.max_abs_at
+            refusals.append("{!r} is off by {:.3g} at {:.6g}".format(table, *worst))
 
     if kind == "compact" or (kind is None and CompactTable.is_fitted(function, dtype)):
         consider(CompactTable.build(function, dtype))

@@ -105,3 +105,23 @@ def test_probe_points_fill_the_domain_and_crowd_its_ends(dtype) -> None:
         assert gaps[0] <= 4 * ulp(5.0, dtype)
     else:
         assert set(all_inputs(dtype)[:0x7C00].view(np.uint16)) <= set(x.view(np.uint16))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [1e-12, 8.0, 1e12])
+def test_probe_points_are_of_all_magnitudes(dtype, width: float) -> None:
+    """Of float32: beyond, many a reference overflows on its way."""
+    x, _ = accuracy.probe_points(np.dtype(dtype), -width, width, 10)
+    for sign in (-1, 1):
+        octaves = np.unique(np.log2(np.abs(x[np.isfinite(x) & (sign * x > 0)].astype(np.float64))))
+        assert np.diff(octaves[octaves > -140]).max() < 0.26
+        assert octaves[0] == (-149 if dtype is np.float32 else -200)
+        assert octaves[-1] == np.log2(float(np.finfo(np.float32).max))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_report_does_not_count_the_roundings_of_the_reference(dtype) -> None:
+    noisy = replace(SAME, reference=lambda x: x * 0.3 / 0.3)
+    x = np.geomspace(1, 60_000, 999).astype(dtype)
+    assert (noisy(x) != x).any()
+    assert accuracy.error_report(noisy, x, x, even=9).max_abs == 0

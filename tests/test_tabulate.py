@@ -209,6 +209,22 @@ def test_errors_out_of_reach_and_senseless() -> None:
         tabulate("gelu", error=0.0)
 
 
+def test_the_report_sees_what_is_far_beyond_the_domain() -> None:
+    report = tabulate("gelu", domain=(-1e-12, 1e-12)).report
+    assert report.max_abs == pytest.approx(0.17, rel=0.01)
+    assert report.max_abs_at == pytest.approx(-0.75, rel=0.2)
+
+
+def test_an_error_that_no_dtype_can_keep_to_far_out() -> None:
+    """The largest float32 numbers are 2e31 apart, and a hundredth of them 2e29."""
+    with pytest.raises(
+        ValueError, match=r"leaky_relu keeps to error=1e-06: .* is off by 2.*e.29 at -"
+    ):
+        tabulate("leaky_relu", error=1e-6)
+    for name, dtype in (("leaky_relu", "float64"), ("elu", "float32"), ("hardswish", "float64")):
+        assert tabulate(name, dtype, error=1e-6).report.max_abs <= 1e-6
+
+
 def test_dtypes_must_match(table: cupylut.Table) -> None:
     with pytest.raises(TypeError, match="this table is for float32 and the input gives float64"):
         table(np.zeros(3))
