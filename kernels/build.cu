@@ -30,14 +30,17 @@ __device__ __forceinline__ void fill(
     Line<double> left, Line<double> right) {
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i <= count; i += gridDim.x * blockDim.x) {
         Line<double> line = i == 0 ? left : right;
+        Real slope;
+        narrow(line.slope, slope);
         if (0 < i && i < count) {
             const double y0 = values[i - 1], y1 = values[i];
             const double middle = lo + (i - 0.5) * step;
             // The intercept belongs to the slope as it is stored: see linear.py.
-            line.slope = static_cast<Real>((y1 - y0) / step);
-            line.intercept = (y1 + y0) / 2 - line.slope * middle;
+            narrow((y1 - y0) / step, slope);
+            line.intercept = (y1 + y0) / 2 - as_double(slope) * middle;
         }
-        lines[i] = {static_cast<Real>(line.slope), static_cast<Real>(line.intercept)};
+        lines[i].slope = slope;
+        narrow(line.intercept, lines[i].intercept);
     }
 }
 

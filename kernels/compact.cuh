@@ -8,8 +8,9 @@
 // What the lookup needs beside the coefficients; passed by value. q is the polynomial squared
 // SQUARINGS times.
 // Precondition: segment(t) < SEGMENTS for every t in [0, limit].
-template <typename Scalar, int DEGREE, int SQUARINGS, int SHIFT>
+template <int DEGREE, int SQUARINGS, int SHIFT>
 struct CompactTable {
+    using Real = float;
     using Entry = float;
 
     float limit;          // f rounds to −0 below −limit, to x above
@@ -20,8 +21,8 @@ struct CompactTable {
     // reads is one pass for any inputs of a warp.
     static constexpr int SEGMENTS = 32;
 
-    __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* entries) const {
-        const float x = widen(scalar);
+    // The result is to be rounded to the table's dtype, which then is f rounded correctly.
+    __device__ __forceinline__ float operator()(float x, const Entry* entries) const {
         const float t = bounded_magnitude(x, limit);
 
         const Entry* c = entries + segment(t);
@@ -33,9 +34,7 @@ struct CompactTable {
 #pragma unroll
         for (int i = 0; i < SQUARINGS; ++i) p = multiply(p, p);
 
-        Scalar y;
-        narrow(subtract_product_up(positive_part(x), t, p), y);
-        return y;
+        return subtract_product_up(positive_part(x), t, p);
     }
 
 private:

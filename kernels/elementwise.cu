@@ -2,8 +2,9 @@
 //
 // Compiled once per storage type and kind of table:
 //   SCALAR  float, double, Float16 or BFloat16: what x and y hold
-//   TABLE   the lookup, such as LinearTable<float, false>: SCALAR operator()(SCALAR, const Entry*)
-//           or, if it is one that TakesPairs, Pair<SCALAR> operator()(Pair<SCALAR>, const Entry*)
+//   TABLE   the lookup, such as LinearTable<float, false>: Real operator()(Real, const Entry*), where
+//           Real is float, or double for double, or if it is one that TakesPairs,
+//           Pair<SCALAR> operator()(Pair<SCALAR>, const Entry*)
 //
 // Every block copies the table into shared memory, then strides over the array.
 //
@@ -14,8 +15,8 @@
 #include "full.cuh"
 #include "gate.cuh"
 #include "linear.cuh"
+#include "lookup.cuh"
 #include "polynomial.cuh"
-#include "stream.cuh"
 
 using Entry = TABLE::Entry;
 
@@ -24,7 +25,8 @@ __device__ __forceinline__ Scalar evaluated(const TABLE& table, Scalar x, const 
     if constexpr (__is_base_of(TakesPairs, TABLE)) {
         return table(pair(x, x), entries).first();
     } else {
-        return table(x, entries);
+        narrow(looked_up(table, x, entries), x);
+        return x;
     }
 }
 
@@ -35,10 +37,7 @@ __device__ __forceinline__ Words evaluated(const TABLE& table, Words x, const En
         for (unsigned& word : x.word) word = table(Pair<Scalar>{word}, entries).bits;
         return x;
     } else {
-        Vector<Scalar> vector = lanes<Scalar>(x);
-#pragma unroll
-        for (Scalar& lane : vector.lane) lane = table(lane, entries);
-        return words_of(vector);
+        return narrowed(looked_up<Scalar>(table, x, entries));
     }
 }
 

@@ -125,6 +125,16 @@ __device__ __forceinline__ unsigned exceeds(float x, float bound) {
     return r;
 }
 
+__device__ __forceinline__ void narrow(double x, float& r) {
+    asm("cvt.rn.f32.f64 %0, %1;" : "=f"(r) : "d"(x));
+}
+
+__device__ __forceinline__ double as_double(float x) {
+    double r;
+    asm("cvt.f64.f32 %0, %1;" : "=d"(r) : "f"(x));
+    return r;
+}
+
 __device__ __forceinline__ double add_down(double a, double b) { return __dadd_rd(a, b); }
 __device__ __forceinline__ float from_word(unsigned bits) { return __uint_as_float(bits); }
 __device__ __forceinline__ unsigned low_word(float x) { return __float_as_uint(x); }
@@ -202,6 +212,7 @@ __device__ __forceinline__ Real from_leading_word(unsigned word) {
     }
 }
 
+__device__ __forceinline__ double as_double(double x) { return x; }
 __device__ __forceinline__ float widen(float x) { return x; }
 __device__ __forceinline__ double widen(double x) { return x; }
 __device__ __forceinline__ void narrow(float x, float& r) { r = x; }

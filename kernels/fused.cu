@@ -1,7 +1,8 @@
 // y = residual + scale · factor · table(x + bias) over arrays.
 //
 // Compiled once per storage type, kind of table and set of operands:
-//   SCALAR, TABLE     as for gated.cu: all is computed in Real, and rounded to SCALAR once
+//   SCALAR, TABLE     as for gated.cu: all is computed in Real, and rounded to SCALAR once; with a
+//                     bias no table that TakesPairs
 //   BIAS, SCALE       true where there is such an operand, with an element for each column
 //   NUMBER            true where one number scales all
 //   FACTOR, RESIDUAL  true where there is such an operand, of x's shape
@@ -12,9 +13,10 @@
 // the table's entries are aligned to 16 bytes and an even number of bytes.
 #include "gate.cuh"
 #include "linear.cuh"
+#include "lookup.cuh"
 #include "polynomial.cuh"
 #include "rows.cuh"
-#include "stream.cuh"
+#include "unrounded.cuh"
 
 #ifndef BIAS
 #define BIAS false
@@ -36,6 +38,7 @@ constexpr bool COLUMNS = BIAS || SCALE;
 
 using Entry = TABLE::Entry;
 
+template <typename Table>
 struct Fused {
     static constexpr int INPUTS = 1 + FACTOR + RESIDUAL;  // a bias and scale come from the cache
     using Lanes = Vector<SCALAR>;
@@ -48,14 +51,35 @@ struct Fused {
     Real<SCALAR> number;
     Rows rows;
     Split parts;
-    TABLE table;
+    Table table;
 
-    __device__ __forceinline__ Real<SCALAR> operator()(
-        SCALAR x, SCALAR bias, SCALAR factor, SCALAR scale, SCALAR residual,
-        const Entry* entries) const {
-        auto value = widen(x);
-        if constexpr (BIAS) value = add(value, widen(bias));
-        value = table(value, entries);
+    // f(x + bias), and the result that becomes of it.
+    __device__ __forceinline__ Real<SCALAR> value(
+        SCALAR x, SCALAR bias, const Entry* entries) const {
+        if constexpr (BIAS) {
+            return table(add(widen(x), widen(bias)), entries);
+        } else {
+            return looked_up(table, x, entries);
+        }
+    }
+
+    __device__ __forceinline__ Reals<SCALAR> value(
+        Words x, Words bias, const Entry* entries) const {
+        if constexpr (BIAS) {
+            const Lanes xs = lanes<SCALAR>(x), biases = lanes<SCALAR>(bias);
+            Reals<SCALAR> y;
+#pragma unroll
+            for (int k = 0; k < Lanes::LANES; ++k) {
+                y.lane[k] = value(xs.lane[k], biases.lane[k], entries);
+            }
+            return y;
+        } else {
+            return looked_up<SCALAR>(table, x, entries);
+        }
+    }
+
+    __device__ __forceinline__ Real<SCALAR> result(
+        Real<SCALAR> value, SCALAR factor, SCALAR scale, SCALAR residual) const {
         if constexpr (FACTOR) value = multiply(value, widen(factor));
         if constexpr (SCALE) value = multiply(value, widen(scale));
         if constexpr (NUMBER) value = multiply(value, number);
@@ -80,14 +104,13 @@ struct Fused {
 
     __device__ __forceinline__ void store(
         Index i, int ahead, const Input& in, const Entry* entries) const {
-        const Lanes xs = lanes<SCALAR>(in.x), biases = lanes<SCALAR>(in.bias),
-                    factors = lanes<SCALAR>(in.factor), scales = lanes<SCALAR>(in.scale),
+        const Lanes factors = lanes<SCALAR>(in.factor), scales = lanes<SCALAR>(in.scale),
                     residuals = lanes<SCALAR>(in.residual);
-        Reals<SCALAR> out;
+        Reals<SCALAR> out = value(in.x, in.bias, entries);
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
-            out.lane[k] = (*this)(xs.lane[k], biases.lane[k], factors.lane[k], scales.lane[k],
-                                  residuals.lane[k], entries);
+            out.lane[k] =
+                result(out.lane[k], factors.lane[k], scales.lane[k], residuals.lane[k]);
         }
         words(y, parts)[i + ahead] = narrowed(out);
     }
@@ -96,14 +119,15 @@ struct Fused {
         unsigned column = 0;
         if constexpr (COLUMNS) column = static_cast<unsigned>(i) - rows.row(i) * rows.width;
         const SCALAR none = {};
-        narrow((*this)(x[i], BIAS ? bias[column] : none, FACTOR ? factor[i] : none,
-                       SCALE ? scale[column] : none, RESIDUAL ? residual[i] : none, entries),
+        const auto f = value(x[i], BIAS ? bias[column] : none, entries);
+        narrow(result(f, FACTOR ? factor[i] : none, SCALE ? scale[column] : none,
+                      RESIDUAL ? residual[i] : none),
                y[i]);
     }
 };
 
 template <typename Prepare>
-__device__ __forceinline__ void run(Index count, Fused body, Prepare prepare) {
+__device__ __forceinline__ void run(Index count, Fused<TABLE> body, Prepare prepare) {
     const SCALAR* x = body.x;
     const SCALAR* factor = FACTOR ? body.factor : x;
     const SCALAR* residual = RESIDUAL ? body.residual : x;

@@ -12,42 +12,12 @@
 // overlap it; the tables' entries are aligned to 16 bytes and an even number of bytes.
 #include "gate.cuh"
 #include "linear.cuh"
+#include "lookup.cuh"
 #include "polynomial.cuh"
 #include "rows.cuh"
-#include "stream.cuh"
 #include "unrounded.cuh"
 
 using Lanes = Vector<SCALAR>;
-
-// f(x), or f′(x), before it is rounded; for a vector of x as many.
-template <typename Table>
-__device__ __forceinline__ Real<SCALAR> looked_up(
-    const Table& table, SCALAR x, const typename Table::Entry* entries) {
-    if constexpr (__is_base_of(TakesPairs, Table)) {
-        return table(pair(x, x), entries).first;
-    } else {
-        return table(widen(x), entries);
-    }
-}
-
-template <typename Table>
-__device__ __forceinline__ Reals<SCALAR> looked_up(
-    const Table& table, Words x, const typename Table::Entry* entries) {
-    Reals<SCALAR> y;
-    if constexpr (__is_base_of(TakesPairs, Table)) {
-#pragma unroll
-        for (int k = 0; k < Lanes::LANES; k += 2) {
-            const auto two = table(Pair<SCALAR>{x.word[k / 2]}, entries);
-            y.lane[k] = two.first;
-            y.lane[k + 1] = two.second;
-        }
-    } else {
-        const Lanes xs = lanes<SCALAR>(x);
-#pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) y.lane[k] = table(widen(xs.lane[k]), entries);
-    }
-    return y;
-}
 
 // Where the operands of element i lie, and those of vector i: at the same number …
 struct Apart {
@@ -91,7 +61,7 @@ struct Product {
     __device__ __forceinline__ void store(
         Index i, int ahead, const Input& in, const Entry* entries) const {
         const Lanes zs = lanes<SCALAR>(in.z);
-        Reals<SCALAR> out = looked_up(value, in.x, entries);
+        Reals<SCALAR> out = looked_up<SCALAR>(value, in.x, entries);
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = multiply(out.lane[k], widen(zs.lane[k]));
         words(y, parts)[i + ahead] = narrowed(out);
@@ -180,8 +150,8 @@ struct ProductGradient {
     __device__ __forceinline__ void store(
         Index i, int ahead, const Input& in, const Entries& entries) const {
         const Lanes zs = lanes<SCALAR>(in.z), gs = lanes<SCALAR>(in.g);
-        Reals<SCALAR> by_x = looked_up(slope, in.x, entries.slope);
-        Reals<SCALAR> by_z = looked_up(value, in.x, entries.value);
+        Reals<SCALAR> by_x = looked_up<SCALAR>(slope, in.x, entries.slope);
+        Reals<SCALAR> by_z = looked_up<SCALAR>(value, in.x, entries.value);
 #pragma unroll
         for (int k = 0; k < Lanes::LANES; ++k) {
             const auto gradient = widen(gs.lane[k]);

@@ -24,16 +24,12 @@ struct LinearTable {
 
     // Costs one 8-byte read (16 in double). Lines lie in 32 banks of 4 bytes, so a warp whose
     // inputs are spread over the table takes several passes: 5.8 on average for random lines.
-    template <typename Scalar>
-    __device__ __forceinline__ Scalar operator()(Scalar scalar, const Entry* lines) const {
-        const Real x = widen(scalar);
+    __device__ __forceinline__ Real operator()(Real x, const Entry* lines) const {
         const Real position = multiply_add_saturated(x, scale, offset);
         const Entry line = lines[number(position)];
         Real clamped = maximum(x, low);
         if (CONSTANT_RIGHT) clamped = minimum(clamped, high);
-        Scalar y;
-        narrow(where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept), x), y);
-        return y;
+        return where_exceeds(x, keep, multiply_add(line.slope, clamped, line.intercept), x);
     }
 
 private:

@@ -112,6 +112,7 @@ CHANGES = [
     (None, "stream.cuh", "thread / WARP * (WARP * VECTORS)", "thread / WARP * WARP"),
     (None, "stream.cuh", "k < VECTORS - 1; ++k", "k < VECTORS - 2; ++k"),
     (None, "stream.cuh", "i + LAST <", "i + LAST + 1 <"),
+    (None, "lookup.cuh", "table(widen(xs.lane[k])", "table(widen(xs.lane[0])"),
     (None, "stream.cuh", "i < words; i +=", "i < words - 1; i +="),
     (None, "stream.cuh", "i < halves; i +=", "i < halves - 1; i +="),
     (None, "stream.cuh", "i = parts.tail + thread", "i = parts.tail + thread + 1"),

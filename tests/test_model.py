@@ -59,7 +59,7 @@ def loop(case: Case, architecture: int) -> list[str]:
         cubin = compile_kernel("formula.cu", tuple(defines.items()), architecture)
         entry = "formula"
     elif kind == "product":
-        defines = {"SCALAR": device.SCALARS[dtype], "TABLE": tabulate(function).struct}
+        defines = device.defines((model.table_of(case),), as_dtype(dtype))
         cubin = compile_kernel("gated.cu", tuple(defines.items()), architecture)
         entry = "product"
     else:
@@ -109,6 +109,12 @@ def test_counts_of_tables(case: Case) -> None:
 )
 def test_counts_elsewhere(dtype: str, kind: str, function: str, architecture: int) -> None:
     assert_up_to_date((dtype, kind, function), architecture)
+
+
+def test_the_aims_hold() -> None:
+    for what, aim, cases in performance.TARGETS:
+        for case in cases:
+            assert model.predict(model.CARDS["h100"], case).instructions <= aim, what
 
 
 @pytest.mark.exhaustive

@@ -19,7 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import DType, widened
-from ..tables import CompactTable, DirectTable, GateTable, LinearTable, PolynomialTable, Table
+from ..tables import (
+    CompactTable,
+    DirectTable,
+    GateTable,
+    LinearTable,
+    PolynomialTable,
+    Table,
+    UnroundedTable,
+)
 from ..tables.compact import SEGMENTS
 
 WARP, BANKS, WORD_BYTES, VECTOR_BYTES = 32, 32, 4, 16
@@ -68,7 +76,7 @@ def simulate(table: Table, x: NDArray[Any]) -> float:
     x is an array as it lies in memory, whole vectors of 16 bytes for 32 lanes: a warp's lookups are
     those of the lanes' first elements, then of their second ones, and so on.
     """
-    lanes = VECTOR_BYTES // table.dtype.itemsize
+    lanes = VECTOR_BYTES // x.dtype.itemsize
     vectors = entry_numbers(table, x).reshape(-1, WARP, lanes)
     addresses = vectors.swapaxes(1, 2).reshape(-1, WARP) * entry_bytes(table)
     return float(sum(passes(addresses + offset, width).mean() for offset, width in reads(table)))
@@ -105,7 +113,7 @@ def _polynomial(table: PolynomialTable, x: NDArray[Any]) -> Integers:
 
 
 @entry_numbers.register
-def _direct(table: DirectTable, x: NDArray[Any]) -> Integers:
+def _direct(table: DirectTable | UnroundedTable, x: NDArray[Any]) -> Integers:
     return table.places(x)
 
 

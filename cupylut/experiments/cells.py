@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..accuracy import as_dtype
-from ..tables import KINDS
+from ..tables import KINDS, UnroundedTable
 from .timing import CLOSE, FLOOR, Time
 
 FORMAT = "cupylut bandwidth 1"
@@ -23,6 +23,9 @@ EMPTY_LOOP, FORMULA, FAST, CHAIN = "loop", "formula", "fast", "NewGELU chain"
 EAGER, COMPILED = "PyTorch", "torch.compile"
 FLOORS = (FLOOR, EMPTY_LOOP)
 """No contestants: a copy of the same bytes, and this library's own loop that computes nothing."""
+
+OURS = (*KINDS, UnroundedTable.kind)
+"""The kinds of table."""
 
 GATED = "swiglu"
 LARGE = 64 * 2**20  # bytes
@@ -89,7 +92,7 @@ class Cell:
     @property
     def rivals(self) -> list[str]:
         """Everything but the floors and our tables, the fastest first."""
-        found = [who for who in self.times if who not in FLOORS and who not in KINDS]
+        found = [who for who in self.times if who not in FLOORS and who not in OURS]
         return sorted(found, key=lambda who: self.times[who].median)
 
     def gain(self, rival: str) -> float | None:
@@ -112,7 +115,7 @@ class Cell:
     @property
     def better_kind(self) -> str | None:
         """A kind of table of ours that is more than 5 % faster than the default, if any is."""
-        kinds = [who for who in self.times if who in KINDS]
+        kinds = [who for who in self.times if who in OURS]
         best = min(kinds, key=lambda who: self.times[who].median)
         faster = self.times[self.default].median > CLOSE * self.times[best].median
         return best if faster else None

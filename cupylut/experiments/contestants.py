@@ -82,8 +82,15 @@ def normal(xp: Any, elements: int, dtype: str) -> Any:
 
 def _ours(function: str, dtype: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:
     if function == GATED:
-        return {default_kind(function, dtype): partial(gated.swiglu, *inputs, out=out)}
+        found = as_dtype(dtype)
+        both = ops.default_table("silu", ops.compute_dtype(found)), ops.product_table("silu", found)
+        return {table.kind: partial(_product, table, *inputs, out) for table in both}
     return {kind: partial(t, *inputs, out=out) for kind, t in tables(function, dtype).items()}
+
+
+def _product(table: Table, gate: Any, up: Any, out: Any) -> Any:
+    gated.product(table, gate, up, out)
+    return out
 
 
 def _formulas(function: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..accuracy import as_dtype
+from ..ops import product_table
 from ..tables import Table
 from ..tabulate import tabulate
 from . import banks, cells, formula
@@ -110,7 +111,9 @@ def table_of(case: Case) -> Table | None:
     dtype, kind, function = case
     if kind in formula.NAMESPACES:
         return None
-    return tabulate(function) if kind == "product" else tabulate(function, dtype, kind=kind)
+    if kind == "product":
+        return product_table(function, as_dtype(dtype))
+    return tabulate(function, dtype, kind=kind)
 
 
 @cache

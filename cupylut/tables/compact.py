@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from ..accuracy import DType, ErrorReport, as_dtype
 from ..declaration import Float64Array, Function
 from ..functions import FUNCTIONS
-from .direct import DirectTable, Patterns, gather, scalar
+from .direct import DirectTable, Patterns, gather
 from .gate import parse
 from .table import Table
 
@@ -133,10 +133,9 @@ class CompactTable(Table):
 
     @property
     def struct(self) -> str:
-        """CompactTable<scalar, degree, squarings, shift>."""
+        """CompactTable<degree, squarings, shift>."""
         degree = self.coefficients.shape[1] - 1
-        layout = self.layout
-        return f"CompactTable<{scalar(self.dtype)}, {degree}, {layout.squarings}, {layout.shift}>"
+        return f"CompactTable<{degree}, {self.layout.squarings}, {self.layout.shift}>"
 
     @cached_property
     def entries(self) -> Float32Array:

@@ -166,12 +166,7 @@ class DirectTable(Table):
 
     def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """The number of the entry that the kernel reads for each x."""
-        w = self._windows
-        patterns = x.view(np.uint16).astype(np.int64)
-        magnitudes = patterns % SIGN
-        right = w.minus_high - 2 * w.near - 1 + np.clip(magnitudes, w.near, w.high)
-        left = w.minus_high - np.clip(magnitudes, w.near + 1, w.minus_high)
-        return np.where(np.isnan(widened(x)), 0, np.where(patterns < SIGN, right, left))
+        return places(self._windows, x)
 
     @cached_property
     def _windows(self) -> _Windows:
@@ -259,6 +254,16 @@ class DirectTable(Table):
 def scalar(dtype: DType) -> str:
     """The C++ type of a 16-bit dtype."""
     return "Float16" if dtype == np.float16 else "BFloat16"
+
+
+def places(windows: Any, x: NDArray[Any]) -> NDArray[np.int64]:
+    """The number of the entry for each x in windows with `near`, `high` and `minus_high`."""
+    near, high, minus_high = windows.near, windows.high, windows.minus_high
+    patterns = x.view(np.uint16).astype(np.int64)
+    magnitudes = patterns % SIGN
+    right = minus_high - 2 * near - 1 + np.clip(magnitudes, near, high)
+    left = minus_high - np.clip(magnitudes, near + 1, minus_high)
+    return np.where(np.isnan(widened(x)), 0, np.where(patterns < SIGN, right, left))
 
 
 def gather(results: NDArray[Any], x: NDArray[Any], out: NDArray[Any]) -> None:

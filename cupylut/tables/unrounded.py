@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, all_inputs, error_report, ulp, widened
 from ..declaration import Float64Array, Function
-from .direct import SIGN, gather, scalar
+from .direct import SIGN, gather, places, scalar
 from .table import Table
 
 BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
@@ -160,6 +160,10 @@ class UnroundedTable(Table):
         p["reach"], p["identity"] = _number(w.near), _number(w.identity)
         p["c0"], p["c1"], p["c2"] = self.parabola
         return p
+
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """The number of the entry that the kernel reads for each x."""
+        return places(self.windows, x)
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the values at x, of bfloat16, into out, of float32; both 1-D."""

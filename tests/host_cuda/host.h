@@ -150,6 +150,9 @@ inline float where_exceeds(float x, float bound, float y, float z) {
 
 inline float unless_exceeds(float x, float bound, float y) { return x <= bound ? y : x; }
 
+inline void narrow(double x, float& r) { r = float(x); }
+inline double as_double(float x) { return x; }
+
 inline double add_down(double a, double b) {
     volatile double x = a, y = b;
     return rounded(FE_DOWNWARD, [&] { return x + y; });
