@@ -101,7 +101,7 @@ class CupyArrays(NumpyArrays):
         return device
 
     def view(self, x: Any) -> Any:
-        return x
+        return _aligned(x, x)
 
     def finish(self, result: Any, x: Any) -> Any:
         return result
@@ -153,10 +153,10 @@ class TorchArrays(NumpyArrays):
             if cupy is None:
                 view = self.on_cpu(x)
             else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
-                view = cupy.from_dlpack(x.detach().__dlpack__(stream=-1))
+                view = _aligned(cupy.from_dlpack(x.detach().__dlpack__(stream=-1)), x)
             if view.size > 0 and layout.address(view) != x.data_ptr():
                 raise TypeError("its memory cannot be seen")
-        except (AssertionError, BufferError, RuntimeError, TypeError) as error:
+        except (AssertionError, AttributeError, BufferError, RuntimeError, TypeError) as error:
             raise TypeError(
                 f"a tensor of {x.dtype} that is no array of numbers ({error}): pass one of "
                 "float16, bfloat16, float32 or float64 that holds values, so not a fake one, nor "
@@ -239,7 +239,7 @@ class JaxArrays(NumpyArrays):
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         if not isinstance(view, np.ndarray):
-            return super().empty_like(view, dtype, x)
+            return self._empty_on_gpu(view, dtype, x)
         # XLA takes over memory that begins at a multiple of 64 bytes, and copies all other.
         size = view.size * dtype.itemsize
         memory = np.empty(size + 64, np.uint8)
@@ -247,13 +247,25 @@ class JaxArrays(NumpyArrays):
         result = memory[start : start + size].view(dtype).reshape(view.shape)
         return result, result
 
+    def _empty_on_gpu(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
+        """Memory of JAX's own, which XLA keeps for as long as it reads it; of CuPy's it would not.
+
+        Nothing else refers to the array yet, so that it can be written to.
+        """
+        if dtype in FLOATS8:  # unknown to CuPy's half
+            return super().empty_like(view, dtype, x)
+        numpy = sys.modules["jax"].numpy
+        result = numpy.empty(view.shape, dtype, device=self._device(x)).block_until_ready()
+        return result, _from_dlpack(require_cupy(), result)
+
     def finish(self, result: Any, x: Any) -> Any:
         jax = sys.modules["jax"]
+        if isinstance(result, jax.Array):
+            return result
         if isinstance(result, np.ndarray):
             return jax.device_put(result, self._device(x), may_alias=True)
-        if result.dtype in FLOATS8:
-            return jax.dlpack.from_dlpack(result.view(np.uint8)).view(result.dtype)
-        return jax.dlpack.from_dlpack(result)
+        patterns = jax.dlpack.from_dlpack(result.view(np.uint8))
+        return patterns.view(result.dtype).block_until_ready()  # a copy; CuPy's memory is free then
 
     def check_out(self, out: Any, x: Any) -> None:
         raise TypeError("JAX arrays are immutable, so out= cannot be one: use the returned array")
@@ -280,12 +292,7 @@ class DLPackArrays(NumpyArrays):
     def view(self, x: Any) -> Any:
         if self._device(x)[0] in (CPU, CUDA_HOST):
             return _from_dlpack(np, x)
-        view = _from_dlpack(require_cupy(), x)
-        if layout.address(view) % view.itemsize:  # NumPy copes with that, a GPU does not
-            raise TypeError(
-                f"{_name(x)} at an address that is no multiple of its item size: copy it"
-            )
-        return view
+        return _aligned(_from_dlpack(require_cupy(), x), x)
 
     def finish(self, result: Any, x: Any) -> Any:
         if hasattr(x, "__array_namespace__"):
@@ -368,6 +375,13 @@ def _from_dlpack(module: ModuleType, x: Any) -> Any:
             f"{_name(x)} of no supported dtype ({error}): convert it to float16, float32 or "
             "float64, or pass bfloat16 as an array of NumPy, PyTorch or JAX"
         ) from error
+
+
+def _aligned(view: Any, x: Any) -> Any:
+    """The view of an x on a GPU, which does not cope with what NumPy copes with."""
+    if view.size and layout.address(view) % view.itemsize:
+        raise TypeError(f"{_name(x)} at an address that is no multiple of its item size: copy it")
+    return view
 
 
 def _name(x: Any) -> str:

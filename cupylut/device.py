@@ -147,7 +147,9 @@ def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
 
 
 # table -> (device, entry point, dtype of the arrays, other tables, wide) -> its launch
-_resident: WeakKeyDictionary[Table, dict[Any, "_Launch"]] = WeakKeyDictionary()
+_launches: WeakKeyDictionary[Table, dict[Any, "_Launch"]] = WeakKeyDictionary()
+# table -> device -> its entries there
+_resident: WeakKeyDictionary[Table, dict[int, Any]] = WeakKeyDictionary()
 
 
 class _Launch:
@@ -159,12 +161,10 @@ class _Launch:
         cupy = require_cupy()
         if cupy.cuda.get_current_stream().is_capturing():
             raise RuntimeError(
-                f"the table of {tables[0].name} in {dtype} is not on this device yet, and none can "
-                "be made while a graph is captured: evaluate it once beforehand"
+                f"the table of {tables[0].name} in {dtype} was not used like this on this device "
+                "yet, and cannot be prepared while a graph is captured: evaluate it once beforehand"
             )
-        entries = [device_entries(table, device) for table in tables]
-        # Built on this stream, but there for all: later launches may be on others.
-        cupy.cuda.get_current_stream().synchronize()
+        entries = [resident_entries(table, device) for table in tables]
         attributes = cupy.cuda.Device(device).attributes
         parameters = tuning_of(device)
         # Each table starts at a multiple of 16 bytes.
@@ -242,7 +242,7 @@ def launch_of(
             launch = _find(entry, tables, dtype, device, wide)
             if launch is None:
                 launch = _Launch(entry, tables, dtype, device, wide)
-                launches = _resident.setdefault(tables[0], {})
+                launches = _launches.setdefault(tables[0], {})
                 launches[device, entry, dtype, tables[1:], wide] = launch
     return launch
 
@@ -250,7 +250,7 @@ def launch_of(
 def _find(
     entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool
 ) -> _Launch | None:
-    return _resident.get(tables[0], {}).get((device, entry, dtype, tables[1:], wide))
+    return _launches.get(tables[0], {}).get((device, entry, dtype, tables[1:], wide))
 
 
 def run(entry: str, tables: tuple[Table, ...], *arguments: Any) -> None:
@@ -298,6 +298,15 @@ def evaluate(table: Table, x: Any, out: Any) -> None:
     run(entry_point(table), (table,), x, out)
 
 
+def resident_entries(table: Table, device: int) -> Any:
+    """The same as `device_entries`, made once and there for launches on any stream."""
+    on_devices = _resident.setdefault(table, {})
+    if device not in on_devices:
+        on_devices[device] = device_entries(table, device)
+        require_cupy().cuda.get_current_stream().synchronize()
+    return on_devices[device]
+
+
 def device_entries(table: Table, device: int) -> Any:
     """The table's entries in the memory of the current device, as whatever dtype.
 
@@ -307,7 +316,7 @@ def device_entries(table: Table, device: int) -> Any:
     cupy = require_cupy()
     if isinstance(table, LinearTable) and is_declared(table):
         return lines(table, nodes(table, device), device)
-    return cupy.asarray(table.entries.reshape(-1).view(np.uint8))
+    return cupy.array(table.entries.reshape(-1).view(np.uint8))
 
 
 def is_declared(table: LinearTable) -> bool:

@@ -249,7 +249,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
     """CuPy, for as long as a test takes."""
     stand_in = SimpleNamespace(
         RawModule=Module,
-        asarray=as_array,
+        array=as_array,
         empty=lambda shape, dtype=float: as_array(np.empty(shape, dtype)),
         cuda=SimpleNamespace(
             is_available=lambda: True,
