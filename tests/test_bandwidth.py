@@ -283,7 +283,7 @@ def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     left_out: list[str] = []
     cell = bandwidth.measure_cell("gelu", "float32", 1 << 20, bandwidth.CPU, left_out)
     assert cell is None
-    assert left_out == ["gelu, float32, 1,048,576: needs 0.0 GiB of memory"]
+    assert left_out == ["gelu, float32, 1,048,576: needs 0.5 GiB of memory"]
 
 
 def test_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:

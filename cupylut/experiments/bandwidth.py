@@ -33,7 +33,7 @@ from .timing import FLOOR, Limit, Run, measure
 
 Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
-# Read before each call on a GPU: several times its caches, and long enough to prepare a call.
+# Read before each call on a GPU: several times its caches.
 FLUSHED_BYTES = 512 * 2**20
 
 
@@ -129,7 +129,7 @@ def measure_cell(
 ) -> Cell | None:
     """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
     device, what = settings.device, f"{function}, {dtype}, {elements:,}"
-    needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize
+    needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize + FLUSHED_BYTES
     if needed > free_bytes(device):
         left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")
         return None

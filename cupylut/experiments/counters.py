@@ -43,7 +43,8 @@ METRICS = {
 }
 """What is counted, by ncu's name and by ours; ncu says in which unit."""
 
-SECONDS = 300
+SECONDS = 50
+"""After which ncu is given up, and the record says so."""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ is the wall clock, on one thread, of the second of two runs: the first may have 
 that the contestant before it made the allocator return to the system.
 """
 
+import math
 import time
 import timeit
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -54,18 +55,20 @@ def measure(
 
     They run `runs` times each, fewer once `seconds` have passed, and five times at least. On a CUDA
     device `before` is queued first each time, and its own time does not count: while the device is
-    busy with it, the launch is prepared.
+    busy with it, the launches are prepared. So it is queued as often as a contestant needs for that.
     """
-    once = partial(_on_cuda, before) if device == "cuda" else _on_cpu
     torch = installed("torch")
     rounds: list[list[float]] = []
     with nullcontext() if device == "cuda" or torch is None else one_thread(torch):
         for run in contestants.values():
             for _ in range(WARM_UP):
                 run()
+        once = [partial(_on_cpu, run) for run in contestants.values()]
+        if device == "cuda":
+            once = [partial(_on_cuda, run, _queued(before, run)) for run in contestants.values()]
         end = time.monotonic() + seconds
         while len(rounds) < runs and (len(rounds) < LEAST_RUNS or time.monotonic() < end):
-            rounds.append([once(run) for run in contestants.values()])
+            rounds.append([take() for take in once])
     return {
         name: _summary(np.array(taken) * 1e6)
         for name, taken in zip(contestants, zip(*rounds, strict=True), strict=True)
@@ -81,13 +84,27 @@ def _on_cpu(run: Run) -> float:
     return timeit.Timer(run).repeat(2, 1)[1]
 
 
-def _on_cuda(before: Run | None, run: Run) -> float:
+def _queued(before: Run | None, run: Run) -> list[Run]:
+    """`before` so many times that the device takes twice as long for it as the host for a run."""
+    if before is None:
+        return []
+    synchronize = require_cupy().cuda.runtime.deviceSynchronize
+    taken = []
+    for _ in range(LEAST_RUNS):
+        synchronize()
+        start = time.perf_counter()
+        run()
+        taken.append(time.perf_counter() - start)
+    return [before] * max(1, math.ceil(2 * float(np.median(taken)) / _on_cuda(before)))
+
+
+def _on_cuda(run: Run, before: Sequence[Run] = ()) -> float:
     """On the default stream, which CuPy and PyTorch share."""
     cuda = require_cupy().cuda
     start, end = cuda.Event(), cuda.Event()
     cuda.runtime.deviceSynchronize()
-    if before is not None:
-        before()
+    for each in before:
+        each()
     start.record()
     run()
     end.record()
