@@ -1,9 +1,11 @@
 """kernels/build.cu run on the CPU: nodes of every function near scipy's, lines the same bits."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from cubin import compile_kernel, instructions
 from host_cuda import SANITIZERS, Program
 
 from cupylut import FUNCTIONS, tabulate
@@ -36,6 +38,13 @@ def test_the_lines_between_given_values_are_the_same_bits(nodes: str, dtype: str
     table = tabulate("tanh", dtype, size=501, nodes=nodes, domain=(-5.0, 5.0))
     values, lines = Program().build(table)
     assert lines.tobytes() == replace(table, values=values).entries.tobytes()
+
+
+@pytest.mark.parametrize("kernel", ["lines_float32", "lines_float64"])
+def test_lines_keep_subnormal_numbers(kernel: str, tmp_path: Path) -> None:
+    code = instructions(compile_kernel("build.cu", (), 90), kernel, tmp_path)
+    assert any("F2F" in line for line in code) == (kernel == "lines_float32")
+    assert not [line for line in code if ".FTZ" in line]
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)

@@ -80,3 +80,11 @@ def test_views_are_what_numpys_are() -> None:
     assert not ops._shares_memory(x[:4], x[4:])
     assert not ops._shares_memory(x[:, ::2], x[:, 1::2])
     assert ops._repeats(cupy.lib.stride_tricks.as_strided(x, (4, 5), (4, 4)))
+
+
+def test_an_address_between_items_is_refused() -> None:
+    """NumPy copes with it; a kernel would fault, and nothing work after that."""
+    x = cupy.empty(9, np.uint8)[1:].view(np.float32)
+    with pytest.raises(TypeError, match="at an address that is no multiple of its item size: copy"):
+        arrays.library_of(x).view(x)
+    assert arrays.library_of(x).view(x[:0]).size == 0

@@ -234,3 +234,20 @@ def test_jax_results_survive_their_inputs() -> None:
         assert same(np.asarray(y), want)
     with pytest.raises(TypeError, match="JAX arrays are immutable"):
         cupylut.gelu(results[0], out=results[1])
+
+
+def test_jax_results_are_kept_while_xla_reads_them() -> None:
+    """XLA lets go of an array when the work that reads it is queued, not when it is done."""
+    try:
+        device = jax.devices("cuda")[0]
+    except RuntimeError as error:
+        pytest.skip(f"JAX without CUDA: {error}")
+    x = jax.device_put(np.full((2048, 2048), 0.01, np.float32), device)
+    other = jax.device_put(np.full((2048, 2048), 5, np.float32), device)
+    slowly = jax.jit(lambda a: jax.lax.fori_loop(0, 200, lambda _, b: 0.05 * (a @ b) + a, a))
+    want = np.asarray(slowly(jax.block_until_ready(cupylut.gelu(x))))
+    for _ in range(5):
+        y = slowly(cupylut.gelu(x))
+        overwriting = [cupylut.gelu(other) for _ in range(4)]
+        assert np.array_equal(np.asarray(y), want)
+        del overwriting

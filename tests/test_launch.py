@@ -237,6 +237,20 @@ def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.Mo
     assert SYNCHRONIZED == []
 
 
+def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is launched for."""
+    uploaded = []
+    monkeypatch.setattr(
+        sys.modules["cupy"], "array", lambda x: uploaded.append(x.nbytes) or as_array(x)
+    )
+    table = tabulate("silu", "float32")
+    x, y = (as_array(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
+    device.evaluate(table, x, y)
+    device.run("product", (table,), x, x, y)
+    device.launch_of("elementwise", (table,), x.dtype, 0, wide=True)
+    assert uploaded == [table.entries.nbytes]
+
+
 def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unwritable(Module):
         def compile(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,19 @@ def test_times_are_microseconds_a_call() -> None:
 def test_runs_end_with_the_time_but_five_are_taken() -> None:
     times = timing.measure({"sleep": partial(time.sleep, 1e-3)}, "cpu", 1000, 0.0)
     assert times["sleep"].runs == timing.LEAST_RUNS == 5
+
+
+def test_the_device_is_busy_for_twice_as_long_as_a_call_takes_the_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(timing, "_on_cuda", lambda run: 1e-3)
+    runtime = SimpleNamespace(deviceSynchronize=lambda: None)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(timing, "require_cupy", lambda: cupy)
+    read = partial(int, 0)
+    assert timing._queued(read, lambda: None) == [read]
+    assert len(timing._queued(read, partial(time.sleep, 5e-3))) >= 10
+    assert timing._queued(None, lambda: None) == []
 
 
 def test_the_median_and_quartiles() -> None:

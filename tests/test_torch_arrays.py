@@ -193,6 +193,7 @@ class Subclass(torch.Tensor):  # type: ignore[misc]
         (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "torch.qint8"),
         (lambda: torch.eye(3).to(torch.float8_e4m3fn), "torch.float8_e4m3fn.*bfloat16"),
         (lambda: torch.eye(3).to(torch.float8_e5m2), "torch.float8_e5m2.*bfloat16"),
+        (lambda: torch.empty(4, dtype=torch.float4_e2m1fn_x2), "torch.float4_e2m1fn_x2.*bfloat16"),
         (lambda: torch.empty(3, dtype=torch.uint4), "torch.uint4.*bfloat16"),
         (lambda: torch.eye(3).to(torch.complex64), "complex64.*bfloat16"),
         (lambda: torch.eye(3).to(torch.complex64).conj(), "complex64.*bfloat16"),
