@@ -1,7 +1,7 @@
 """What "error" means here: distances in absolute terms and in ulp, gathered in an `ErrorReport`."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 from typing import Any, TypeAlias
@@ -95,6 +95,25 @@ class ErrorReport:
             f"over {self.points:,} points"
         )
 
+    def and_beyond(self, other: "ErrorReport") -> "ErrorReport":
+        """The report on other inputs too; its averages remain those over the domain."""
+        worst = max(self, other, key=lambda report: report.max_abs)
+        worst_in_ulp = max(self, other, key=lambda report: report.max_ulp)
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _COUNTS}
+        if self.misrounded is not None and other.misrounded is not None:
+            sums["misrounded"] = self.misrounded + other.misrounded
+        return replace(
+            self,
+            max_abs=worst.max_abs,
+            max_abs_at=worst.max_abs_at,
+            max_ulp=worst_in_ulp.max_ulp,
+            max_ulp_at=worst_in_ulp.max_ulp_at,
+            special_values=self.special_values and other.special_values,
+            **sums,
+        )
+
+
+_COUNTS = ("points", "above_half_ulp", "above_one_ulp", "above_two_ulp", "monotonicity_breaks")
 
 _NAN = float("nan")
 UNMEASURED = ErrorReport(_NAN, _NAN, _NAN, _NAN, _NAN, _NAN, 0, None, 0, 0, 0, 0, False)

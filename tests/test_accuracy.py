@@ -125,3 +125,14 @@ def test_report_does_not_count_the_roundings_of_the_reference(dtype) -> None:
     x = np.geomspace(1, 60_000, 999).astype(dtype)
     assert (noisy(x) != x).any()
     assert accuracy.error_report(noisy, x, x, even=9).max_abs == 0
+
+
+def test_reports_on_two_parts() -> None:
+    """The worst and the sum of both, and the averages over the first."""
+    x = np.arange(-8, 8, dtype=np.float32)
+    y = x + np.float32(0.25) * (x > 3) + np.float32(0.125) * (x == -8)
+    whole = accuracy.error_report(SAME, x, y, even=8)
+    parts = [accuracy.error_report(SAME, x[i], y[i], even=8) for i in (slice(8), slice(8, 16))]
+    assert parts[0].and_beyond(parts[1]) == whole
+    flipped = parts[1].and_beyond(parts[0])
+    assert flipped == replace(whole, mean_abs=parts[1].mean_abs, rms=parts[1].rms)

@@ -33,6 +33,8 @@ OWN = {
     f.name: f
     for f in (
         Function("softsign", "", lambda x: x / (1 + abs(x)), Tail(0.0, -1.0), Tail(0.0, 1.0)),
+        Function("hardsigmoid", "", lambda x: np.clip(x + 2.5, 0, 5) / 5, ZERO, Tail(0.0, 1.0)),
+        Function("hat", "", lambda x: np.maximum(1 - np.abs(x), 0), ZERO, ZERO),
         Function("parabola", "", lambda x: 1.1 * x * x, None, None),
         Function("relu", "", lambda x: np.maximum(x, 0), ZERO, IDENTITY),
         Function("swish with a jump", "", lambda x: np.where(x > 0, 1 + x, expit(x)), ZERO,
@@ -83,7 +85,7 @@ def test_both_halves_keep_the_promise(name: str, compiler: str) -> None:
         worst = errors(table, ALL[name], x, y).max()
         assert worst <= 2
         assert worst <= table.worst_ulp + 0.25  # which was not met at these very inputs
-    assert (table.floor > 0) == (name in ("hardswish", *DERIVATIVES))
+    assert (table.floor > 0) == (name in DERIVATIVES)
     assert table.report.max_ulp <= 2 or table.floor > 0
 
 
@@ -111,6 +113,55 @@ def test_special_values(name: str, compiler: str) -> None:
             assert_same_bits(y[:2], expected[:2])
     for y in (host_cuda.Program().elementwise(table, nan), evaluate(table, nan)):
         assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [("hardswish", -3.0), ("hardsigmoid", -2.5), ("hat", -1.0), ("hat", 1.0)]
+)
+def test_every_number_near_a_zero_where_the_function_ends(
+    name: str, end: float, compiler: str
+) -> None:
+    """In ulp, and beyond it a zero of the right sign."""
+    table = table_for(name)
+    assert table.floor == 0
+    bits = np.float32(end).view(np.uint32).astype(np.int64)
+    x = (bits + np.arange(-60_000, 60_000)).astype(np.uint32).view(np.float32)
+    outside = np.float32([1.001, 1.1, 1.5, 2, 1e9, np.inf]) * np.float32(end)
+    for evaluated in (host_cuda.Program().elementwise, evaluate):
+        y, exact = evaluated(table, x), ALL[name](x)
+        assert (np.abs(y - exact) <= 2 * ulp(exact, FLOAT32)).all()
+        assert_same_bits(evaluated(table, outside), ALL[name](outside).astype(np.float32))
+
+
+def test_the_table_says_what_it_promises_and_where() -> None:
+    """Nothing of its promise is left out of its words."""
+
+    def own(reference, left: float, right: float, dtype=FLOAT32) -> PolynomialTable:
+        f = Function("own", "", reference, Tail(0.0, left), Tail(0.0, right))
+        return PolynomialTable.build(f, dtype)
+
+    crossing = own(lambda x: np.tanh(x - 0.3), -1, 1)
+    x = np.float32(0.3)
+    assert abs(float(evaluate(crossing, x[None])[0]) - np.tanh(float(x) - 0.3)) > 2 * ulp(
+        np.tanh(float(x) - 0.3), FLOAT32
+    )
+    allowed = crossing.worst_ulp * crossing.floor
+    assert f"at most max({crossing.worst_ulp:.2f} ulp, {allowed:.2g})" in repr(crossing)
+
+    long_tails = own(lambda x: 1 / (1 + x * x), 0, 0)
+    x = np.float32([20_000.0, -20_000.0])
+    assert (evaluate(long_tails, x) == 0).all()
+    lo, hi = long_tails.domain
+    assert -20_000 < lo < -1000
+    assert 1000 < hi < 20_000
+    assert f"ulp on [{lo:.4g}, {hi:.4g}], {long_tails.tail_error:.2g} beyond" in repr(long_tails)
+    assert np.abs(1 / (1 + np.square(hi))) <= long_tails.tail_error <= 2.0**-26
+    # The report does not stop at the ends of the domain.
+    assert long_tails.report.max_ulp > 1e6
+    assert abs(long_tails.report.max_ulp_at) > hi
+    assert long_tails.report.max_abs < 1e-7
+
+    assert repr(table_for("mish")).endswith(f"at most {table_for('mish').worst_ulp:.2f} ulp)")
 
 
 def test_values_at_a_jump() -> None:

@@ -94,7 +94,13 @@ def test_special_values(name: str, compiler: str) -> None:
 def test_size_and_report(name: str, tmp_path) -> None:
     table = table_for(name)
     assert table.entries.nbytes <= 32 * 1024
-    assert table.report.max_ulp <= 2 or table.floor > 0
+    lo, hi = table.domain
+    in_ulp = table.report.max_ulp, table.report.max_ulp_at
+    assert in_ulp[0] <= 2 or table.floor > 0 or not lo <= in_ulp[1] <= hi
+    if np.isfinite(lo):  # beyond, the report goes on
+        assert f" on [{lo:.4g}, {hi:.4g}], {table.tail_error:.2g} beyond)" in repr(table)
+        assert not lo <= in_ulp[1] <= hi or table.floor > 0
+        assert in_ulp[0] > 1e9
     assert table.report.max_abs <= 2.5e-16 or table.floor == 0
     assert table.worst_ulp <= polynomials.DESIGN
     table.save(tmp_path / "table")

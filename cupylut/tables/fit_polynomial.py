@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly, chebvander
 
-from ..accuracy import UNMEASURED, DType
+from ..accuracy import UNMEASURED, DType, ulp
 from ..declaration import Float64Array, Function
 from .halves import (
     DESIGN,
@@ -26,6 +26,7 @@ from .halves import (
     Goal,
     Half,
     Member,
+    ended,
     halves_of,
     jumps,
     magnitudes,
@@ -81,6 +82,11 @@ def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
     with np.errstate(all="ignore"):
         floor = zero_floor(f, dtype) if error is None else 0.0
         goal = Goal(f, dtype, error, f.keeps_zero, floor)
+        if floor and not zero_floor(f, dtype, ends=False):
+            exact = replace(goal, floor=0.0)
+            design = smallest(exact, [ended(half, dtype) for half in halves_of(exact, 0.0)])
+            if design and (design := checked(exact, design)).worst <= PROMISE:
+                return assemble(exact, design)
         return assemble(goal, within_promise(goal))
 
 
@@ -216,15 +222,13 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
             sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
         entry += part.layout.count
     for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
-        end, x = sides[sign].layout.limit, magnitudes(goal.dtype)
-        x = sign * np.append(end, x[x > end])
+        layout, x = sides[sign].layout, magnitudes(goal.dtype)
+        # A little below the limit, a + offset already rounds to where the tail begins.
+        end = layout.limit - np.spacing(goal.dtype.type(layout.limit + layout.offset))
+        x = sign * np.array([end, layout.limit, *x[x > layout.limit]])
         exact = values(goal.f, x)
         gap = np.abs(exact - tail(x)) if tail else np.zeros_like(x)
-        exactly = goal.error is not None or (gap <= nearly(exact, goal.dtype)).all()
-        # A little below the limit, a + offset already rounds to where the tail begins.
-        end = sides[sign].layout.limit - np.spacing(
-            goal.dtype.type(sides[sign].layout.limit + sides[sign].layout.offset)
-        )
+        exactly = goal.error is not None or (gap <= nearly(exact, goal.dtype))[1:].all()
         ends.append(np.inf if exactly else float(end))
         tail_error = tail_error if exactly else max(tail_error, float(gap.max()))
     table = PolynomialTable(
@@ -248,7 +252,9 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
     if x.size:
         y, exact = np.empty_like(x), values(goal.f, x.astype(np.float64))
         table.evaluate(x, y)
-        error = np.abs(y - exact) / goal.tolerance(exact)
+        # The reference is rounded too, which counts where an absolute error is allowed.
+        error = np.abs(y - exact) - 2 * ulp(exact, np.float64)
+        error = np.maximum(error, 0) / goal.tolerance(exact)
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
         table = replace(table, worst_ulp=max(design.worst, float(error.max())))
     return table.measured(goal.f)
@@ -258,12 +264,15 @@ def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
     """All layouts of at most so many segments for a half, those with few first."""
     info = np.finfo(dtype)
     found = []
-    highest = min(max(int(np.ceil(np.log2(half.cut))), -10), 9)
+    # Where q ends in the middle of a segment, there is to be more of this behind the cut.
+    highest = min(max(int(np.ceil(np.log2(half.cut))) + half.ends, -10), 9)
     for exponent in range(-10, highest + 1):
         for bits in range(11):
             layout = Layout(dtype, 2.0**exponent, bits, half.cut)
             if layout.count > most:
                 break
+            if half.ends and layout.points(layout.origin)[-1] != half.cut:
+                continue
             if half.tail is not None:  # the tail begins with a segment
                 starts = layout.starts(extra=1)
                 limit = starts[-2] if starts[-2] >= half.cut else starts[-1]
@@ -335,8 +344,11 @@ def interpolate(
         tail = half.tail * 2.0**k / (layout.limit if goal.product else 1)
         c0 = np.asarray(tail, goal.dtype)
         rows[-1, :2] = c0, tail - c0
-        if tail == 0 and np.signbit(tail):  # which a 0 would lose in sums; the result rounds to −0
-            rows[-1, 0] = -float(info.tiny)
+    if half.ends:
+        rows[-1, :2] = 0
+    end = half.q(np.array([layout.limit]))[0] if half.ends else half.tail
+    if end == 0 and np.signbit(end):  # which a 0 would lose in sums; the result rounds to −0
+        rows[-1, 0] = -float(info.tiny)
     return rows.astype(goal.dtype).astype(np.float64), k
 
 

@@ -12,6 +12,9 @@ from ..declaration import Float64Array, Function, Tail
 # What tables promise and, since the points tried are not all inputs, what they are designed for.
 PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 
+# Beside what f is elsewhere: what counts as zero, and what is no continuous change.
+NOTHING, JUMP = 2.0**-64, 2.0**-10
+
 
 class Member(NamedTuple):
     """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a).
@@ -28,11 +31,15 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Half:
-    """The signs of x that share segments, and q; `tail` is q beyond the cut, None without one."""
+    """The signs of x that share segments, and q.
+
+    `tail` is q beyond the cut, None without one; if the half `ends`, a goes no further.
+    """
 
     members: tuple[Member, ...]
     q: Callable[[Float64Array], Float64Array]
     tail: float | None
+    ends: bool = False
 
     @property
     def cut(self) -> float:
@@ -66,7 +73,7 @@ def jumps(f: Function) -> list[float]:
     return [
         abs(kink)
         for kink in f.kinks
-        if kink and abs(np.diff(f(kink * np.array([1 - 2.0**-20, 1 + 2.0**-20])))[0]) > 2.0**-10
+        if kink and abs(np.diff(f(kink * np.array([1 - 2.0**-20, 1 + 2.0**-20])))[0]) > JUMP
     ]
 
 
@@ -99,21 +106,47 @@ def values(f: Function, x: Float64Array) -> Float64Array:
     return y
 
 
-def zero_floor(f: Function, dtype: DType) -> float:
+def zero_floor(f: Function, dtype: DType, ends: bool = True) -> float:
     """The absolute error allowed since f is zero, or nearly, elsewhere than at 0.
 
-    A zero at x ≠ 0 is no number of the dtype, and so f has no relative accuracy there.
+    A zero at x ≠ 0 is no number of the dtype, and so f has no relative accuracy there. Without
+    `ends`, a zero does not count from which on f stays zero: `ended` may do without a floor.
     """
     a = magnitudes(dtype)
     near = float(np.abs(values(f, np.linspace(-1, 1, 1025))).max())
     for x in (a, -a):
         y = values(f, x)
-        meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (
-            np.abs(y[1:] - y[:-1]) > 2.0**-64 * near
-        )
+        meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (np.abs(y[1:] - y[:-1]) > NOTHING * near)
+        if not ends and y.any():
+            meets_zero[np.flatnonzero(y)[-1] :] = False
         if meets_zero.any():
             return float(np.finfo(dtype).eps) / 2 * near
     return 0.0
+
+
+def ended(half: Half, dtype: DType) -> Half:
+    """The half without a tail where q ends in a zero, as hardswish does at −3, not fading out.
+
+    The magnitude stays at the cut then, the zero, which is in the middle of the last segment. There
+    d is exact, so that a polynomial without a constant term is as accurate as q is small. At the
+    start of a segment, where a + offset is rounded, it would not be.
+    """
+
+    def q(a: float) -> float:
+        return abs(float(half.q(np.array([a]))[0]))
+
+    a = magnitudes(dtype)
+    size = np.abs(half.q(a))
+    if half.tail != 0 or not size.any() or size[-1]:
+        return half
+    last = int(np.flatnonzero(size)[-1])
+    before, end = a[last : last + 2].astype(dtype)
+    while before < (middle := ((before + end) / 2).astype(dtype)) < end:
+        before, end = (before, middle) if q(middle) == 0 else (middle, end)
+    if size[last] <= NOTHING * size.max() or q(before) > JUMP * size.max():
+        return half
+    members = tuple(member._replace(cut=float(end)) for member in half.members)
+    return Half(members, half.q, tail=None, ends=True)
 
 
 def halves_of(goal: Goal, allowed: float) -> list[Half]:

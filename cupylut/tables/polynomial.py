@@ -142,10 +142,10 @@ class PolynomialTable(Table):
     """Polynomials of one degree, at most 2 ulp from the function on `domain`; see `tabulate`.
 
     The promise: |table(x) − f(x)| ≤ max(2 ulp of f(x), `floor`) for x in `domain`, and
-    ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f has a zero
+    ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f crosses zero
     elsewhere than at 0. `worst_ulp` is the largest error of the kernel that was met, in ulp, or in
     floors where these are larger. If the table was made for an `error`, that is the promise, for
-    every x, and the unit of `worst_ulp`.
+    every x, and the unit of `worst_ulp`. The report covers every x too.
 
     `rows` are the segments: c0, rest, c1, c2, … of P/scale, numbers of the dtype in float64.
     """
@@ -187,7 +187,7 @@ class PolynomialTable(Table):
 
         if error is None and cls.is_fitted(function, dtype):
             with resources.as_file(_data_file(function, dtype)) as path:
-                return cls._restore(*read(path))
+                return cls._restore(*read(path)).measured(function, beyond=True)
         if error is None and dtype == np.float64:
             error = FLOAT64_ERROR
         if dtype not in _REALS:
@@ -196,7 +196,7 @@ class PolynomialTable(Table):
             raise ValueError(f"error={error!r}: give a positive number")
         table = fit(function, dtype, error)
         assert isinstance(table, cls)
-        return table
+        return table.measured(function, beyond=True)
 
     @property
     def degree(self) -> int:
@@ -204,9 +204,13 @@ class PolynomialTable(Table):
         return int(self.rows.shape[1]) - 2
 
     def __repr__(self) -> str:
-        promise = f"at most {self.worst_ulp:.2f} ulp"
+        (lo, hi), promise = self.domain, f"at most {self.worst_ulp:.2f} ulp"
+        if self.floor:
+            promise = f"at most max({self.worst_ulp:.2f} ulp, {self.worst_ulp * self.floor:.2g})"
+        if np.isfinite([lo, hi]).any():
+            promise += f" on [{lo:.4g}, {hi:.4g}], {self.tail_error:.2g} beyond"
         if self.error is not None:
-            promise = f"error at most {self.error:g}"
+            promise = f"error at most {self.error * max(1, self.worst_ulp):.3g}"
         return (
             f"PolynomialTable({self.name}, {self.dtype.name}, {len(self.rows)} segments of degree "
             f"{self.degree}, {promise})"
@@ -274,15 +278,18 @@ class PolynomialTable(Table):
             for i in range(0, x.size, CHUNK):
                 evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
 
-    def measured(self, function: Function) -> Self:
-        """The table itself, now with its report."""
+    def measured(self, function: Function, beyond: bool = False) -> Self:
+        """The table itself, now with its report on the domain; or with one on the rest added."""
         lo, hi = -min(self.left.layout.limit, 1024), min(self.right.layout.limit, 1024)
         x, even = probe_points(self.dtype, lo, hi, len(self.rows))
-        inside = (x >= self.domain[0]) & (x <= self.domain[1])
-        x = x[inside | ~np.isfinite(x)]
-        y = np.empty_like(x)
-        self.evaluate(x, y)
-        object.__setattr__(self, "report", error_report(function, x, y, even))
+        outside = np.isfinite(x) & ((x < self.domain[0]) | (x > self.domain[1]))
+        x = x[outside == beyond]
+        if x.size:
+            y = np.empty_like(x)
+            self.evaluate(x, y)
+            report = error_report(function, x, y, x.size if beyond else even)
+            report = self.report.and_beyond(report) if beyond else report
+            object.__setattr__(self, "report", report)
         return self
 
     def _state(self) -> tuple[dict[str, Any], Float64Array]:
