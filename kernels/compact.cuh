@@ -40,7 +40,8 @@ struct CompactTable {
 private:
     __device__ __forceinline__ unsigned segment(float t) const {
         const unsigned number = low_word(multiply_add(t, scale, offset)) >> SHIFT;
-        // Subtracting the bits of 2 as a constant costs nothing: 4 times it is 0 in an address.
+        // The bits of 2, 0x40000000, cost nothing: times the 4 bytes of an entry they are 2^32, which
+        // is 0 in an address.
         return number - (SHIFT == 0 ? 0x40000000u : first);
     }
 };

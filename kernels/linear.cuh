@@ -34,7 +34,7 @@ struct LinearTable {
 
 private:
     // ⌊position·width⌋: added to 2 and rounded down, a number of units in the last place. The bits
-    // of 2 cost nothing: multiplied by the size of a line they are 0 in an address.
+    // of 2, 0x40000000, cost nothing: times the 8 bytes of a line they are 0 in a 32-bit address.
     __device__ __forceinline__ unsigned number(float position) const {
         return low_word(multiply_add_down(position, width, 2.0f)) - 0x40000000u;
     }

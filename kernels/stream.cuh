@@ -98,7 +98,8 @@ __device__ __forceinline__ void stream(
     };
     bool all = load();
     const auto tables = prepare();
-    // What is loaded at the end is waited for at the beginning, by when other warps had their turn.
+    // Loads are issued at the end of a turn and waited for at the beginning of the next one: meanwhile
+    // other warps run.
     while (all) {
 #pragma unroll
         for (int k = 0; k < VECTORS; ++k) body.store(i, k * WARP, in[k], tables);

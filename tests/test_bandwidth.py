@@ -14,7 +14,16 @@ import pytest
 from made_up import H100, made_cell, made_record
 
 from cupylut import FUNCTIONS, cli
-from cupylut.experiments import bandwidth, cells, contestants, hosttime, pictures, targets, timing
+from cupylut.experiments import (
+    bandwidth,
+    cells,
+    contestants,
+    hosttime,
+    pictures,
+    rivals,
+    targets,
+    timing,
+)
 from cupylut.experiments.cells import Cell
 
 LARGE = 1 << 28
@@ -202,7 +211,7 @@ def test_all_contestants_compute_the_function(function: str, dtype: str) -> None
     assert left_out == []
     assert {"copy", contestants.default_kind(function, dtype), "SciPy", "PyTorch"} <= runs.keys()
     assert ("NewGELU chain" in runs) == (function == "gelu_tanh")
-    x = contestants.normal(np, 2000 if function == "swiglu" else 1000, dtype).astype(float)
+    x = rivals.normal(np, 2000 if function == "swiglu" else 1000, dtype).astype(float)
     exact = FUNCTIONS["silu" if function == "swiglu" else function](x[:1000])
     if function == "swiglu":
         exact = exact * x[1000:]
@@ -311,7 +320,7 @@ def test_all_contestants_on_a_device(dtype: str) -> None:
         assert {"copy", "loop", "formula", "fast"} <= runs.keys(), left_out
         assert "CuPy" in runs or dtype == "bfloat16", left_out
         out = next(iter(runs.values())).args[0][: 1 << 16]
-        x = contestants.normal(cupy, (2 if function == "swiglu" else 1) << 16, dtype)
+        x = rivals.normal(cupy, (2 if function == "swiglu" else 1) << 16, dtype)
         x = cupy.asnumpy(x.astype(cupy.float64))
         exact = FUNCTIONS["silu" if function == "swiglu" else function](x[: 1 << 16])
         exact = exact * x[1 << 16 :] if function == "swiglu" else exact

@@ -15,7 +15,7 @@ import pytest
 
 import cupylut
 from cupylut import cli
-from cupylut.experiments import demo, speed
+from cupylut.experiments import demo, rivals, speed
 
 OPTIMA = {"gelu": (4.64, 8.2e-6), "gelu_tanh": (4.43, 7.5e-6), "silu": (12.71, 3.9e-5)}
 
@@ -95,7 +95,7 @@ def test_demo_measures_the_users_inputs(quick: Path, capsys: pytest.CaptureFixtu
 
 
 def test_demo_averages_more_inputs_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    function, x = cupylut.FUNCTIONS["silu"], speed.normal_inputs(1000)
+    function, x = cupylut.FUNCTIONS["silu"], rivals.normal(np, 1000)
     table = cupylut.LinearTable.build(function, x.dtype, -8, 8, 1024)
     whole = demo._mean_error(table, function, x)
     monkeypatch.setattr(demo, "_CHUNK", 64)
@@ -216,10 +216,10 @@ def test_race_takes_turns() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("name", speed.EXPRESSIONS)
+@pytest.mark.parametrize("name", rivals.EXPRESSIONS)
 def test_the_expressions_compute_the_functions(name: str, dtype: str) -> None:
-    x = speed.normal_inputs(1000, dtype)
-    y = speed.scipy_expression(name, x)
+    x = rivals.normal(np, 1000, dtype)
+    y = rivals.scipy_expression(name, x)
     assert y.dtype == x.dtype
     tolerance = {"float16": 1e-3, "bfloat16": 1e-2}.get(dtype, 1e-6)
     exact = cupylut.FUNCTIONS[name](x)
@@ -251,7 +251,7 @@ def test_gpu_times_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> N
     from scipy import special
 
     cuda = SimpleNamespace(is_available=lambda: True)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, asarray=np.asarray))
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, random=np.random))
     monkeypatch.setitem(sys.modules, "cupyx.profiler", SimpleNamespace(benchmark=benchmark))
     monkeypatch.setitem(sys.modules, "cupyx.scipy.special", special)
     monkeypatch.setattr(speed, "GPU_ELEMENTS", 1000)
@@ -266,8 +266,9 @@ def test_benchmark_writes_what_it_measured(
     assert cli.main(["bench", "--json", "bench.json"]) == 0
     output = capsys.readouterr().out
     record = json.loads((quick / "bench.json").read_text())
-    assert {"date", "platform", "processor", "versions", "results", "contract"} <= record.keys()
-    assert record["versions"].keys() >= {"python", "cupylut", "numpy", "scipy"}
+    assert {"environment", "results", "contract"} <= record.keys()
+    assert {"date", "platform", "processor", "commit"} <= record["environment"].keys()
+    assert record["environment"]["versions"].keys() >= {"python", "cupylut", "numpy", "scipy"}
     assert [(r["function"], r["dtype"]) for r in record["results"]] == list(speed.CASES)
     for r in record["results"]:
         assert (r["elements"], r["pairs"]) == (5000, 3)
@@ -278,8 +279,12 @@ def test_benchmark_writes_what_it_measured(
     assert ("NOT KEPT" in output) != record["contract"]["kept"]
 
 
-def test_benchmark_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so before it measures."""
+@pytest.mark.parametrize(
+    "command", ["bench --json", "accuracy --output", "model --json", "model --markdown"]
+)
+def test_what_cannot_be_written_is_said_before_it_is_measured(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["bench", "--json", "no/such/place.json"])
+        cli.main([*command.split(), "no/such/place"])
     assert "there is no folder 'no/such'" in capsys.readouterr().err

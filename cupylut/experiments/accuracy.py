@@ -16,7 +16,7 @@ from ..declaration import Float64Array
 from ..functions import FUNCTIONS, as_function
 from ..tables import CompactTable, LinearTable, PolynomialTable
 from ..tabulate import most_accurate_kind, tabulate
-from .speed import installed, torch_function
+from .rivals import installed, torch_function
 
 SIGNIFICANDS = 512
 """How many of each binade are sampled."""

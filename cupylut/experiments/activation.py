@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from .. import ops
 from ..tabulate import tabulate
-from .speed import torch_function
+from .rivals import torch_function
 from .timing import FLOOR, Time, fastest, measure
 
 AS_WRITTEN, FUSED, COMPILED, OURS, LINEAR = (

@@ -27,7 +27,7 @@ from ..device import require_cupy
 from . import cells, contestants, environment, hosttime, targets
 from .cells import FORMAT, Cell
 from .formula import DTYPES
-from .speed import installed
+from .rivals import installed
 from .summary import microseconds
 from .timing import FLOOR, Limit, Run, measure
 

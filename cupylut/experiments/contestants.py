@@ -19,7 +19,7 @@ from ..tables import KINDS, Table
 from ..tabulate import tabulate
 from . import activation, formula
 from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
-from .speed import expression, installed, torch_function
+from .rivals import expression, installed, normal, torch_function
 from .timing import FLOOR, Run
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
@@ -74,17 +74,12 @@ def contestants(
     return {who: run for who, run in found.items() if _runs(who, run, device, left_out)}
 
 
-def normal(xp: Any, elements: int, dtype: str) -> Any:
-    """N(0, 1) numbers of NumPy or CuPy: on zeros everything is faster."""
-    x = xp.random.default_rng(0).standard_normal(elements, np.float32)
-    return x.astype(as_dtype(dtype), copy=False)
-
-
 def _ours(function: str, dtype: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:
     if function == GATED:
+        gate, up = inputs
         found = as_dtype(dtype)
         both = ops.default_table("silu", ops.compute_dtype(found)), ops.product_table("silu", found)
-        return {table.kind: partial(_product, table, *inputs, out) for table in both}
+        return {table.kind: partial(_product, table, gate, up, out) for table in both}
     return {kind: partial(t, *inputs, out=out) for kind, t in tables(function, dtype).items()}
 
 

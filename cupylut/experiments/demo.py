@@ -13,7 +13,8 @@ from ..functions import FUNCTIONS
 from ..plot import error_curves
 from ..search import search
 from ..tables import LinearTable
-from .speed import GPU_ELEMENTS, cpu_times, gpu_times, normal_inputs
+from .rivals import normal
+from .speed import GPU_ELEMENTS, cpu_times, gpu_times
 
 SAMPLES = 1_000_000
 
@@ -100,7 +101,7 @@ def _errors(function: Function, lo: float, hi: float, size: int, inputs: Inputs)
     return Errors(
         table=table,
         largest=table.report.max_abs,
-        mean_normal=_mean_error(table, function, normal_inputs(SAMPLES)),
+        mean_normal=_mean_error(table, function, normal(np, SAMPLES)),
         mean_real=_mean_error(table, function, inputs.values),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..device import require_cupy
-from .speed import installed, processor
+from .rivals import installed
 
 PACKAGES = ("cupylut", "numpy", "scipy", "ml_dtypes", "torch", "transformers", "cupy")
 
@@ -59,6 +59,15 @@ def _versions(torch: Any) -> dict[str, str]:
     if torch is not None and torch.version.cuda:
         found["cuda"] = torch.version.cuda
     return found
+
+
+def processor() -> str:
+    """The model of the CPU, which `platform.processor` does not know on Linux."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return next(line.partition(":")[2].strip() for line in file if "model name" in line)
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def commit() -> str | None:

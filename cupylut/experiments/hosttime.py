@@ -18,8 +18,15 @@ import numpy as np
 
 from .. import ops
 from ..device import require_cupy
-from .contestants import as_tensor, normal
-from .speed import expression, installed, one_thread, scipy_expression, torch_function
+from .contestants import as_tensor
+from .rivals import (
+    expression,
+    installed,
+    normal,
+    one_thread,
+    scipy_expression,
+    torch_function,
+)
 from .timing import Run
 
 FUNCTION, ELEMENTS = "gelu", 1024

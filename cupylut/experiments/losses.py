@@ -14,7 +14,7 @@ import numpy as np
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS
 from ..tabulate import tabulate
-from .speed import torch_function
+from .rivals import torch_function
 from .table1 import domains
 
 MODELS = ("gelu_tanh", "silu")

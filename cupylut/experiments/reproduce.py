@@ -13,7 +13,7 @@ from ..device import require_cupy
 from . import activation, environment, figure1, figure2, losses, table1
 from .demo import PAPER
 from .models import ARCHITECTURES, Reduction
-from .speed import installed
+from .rivals import installed
 from .timing import Limit
 
 FORMAT = "cupylut results 1"

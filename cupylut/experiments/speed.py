@@ -6,25 +6,19 @@ and neighbours, and the ratio of a pair says more than the ratio of two times ta
 
 import importlib
 import json
-import os
-import platform
 import timeit
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
-from ..accuracy import as_dtype
 from ..declaration import Float64Array
 from ..tables import Table
 from ..tabulate import tabulate
+from . import environment
+from .rivals import EXPRESSIONS, installed, normal, one_thread, scipy_expression, torch_function
 
 Run: TypeAlias = Callable[[], object]
 
@@ -33,18 +27,6 @@ ELEMENTS, PAIRS = 1 << 22, 7
 
 # Large enough to lie in a GPU's memory and not in its caches.
 GPU_ELEMENTS, GPU_REPEATS = 1 << 25, 100
-
-# What one writes without this library; `special` is scipy.special or cupyx.scipy.special, and
-# NumPy's functions give CuPy's arrays to CuPy.
-EXPRESSIONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "gelu": lambda special, x: x * special.ndtr(x),
-    "gelu_tanh": lambda special, x: (
-        x * special.expit(1.5957691216057308 * x * (1 + 0.044715 * x * x))
-    ),
-    "silu": lambda special, x: x * special.expit(x),
-    "mish": lambda special, x: x * np.tanh(np.logaddexp(0, x)),
-    "softplus": lambda special, x: np.logaddexp(0, x),
-}
 
 CASES: Sequence[tuple[str, str]] = (
     ("gelu", "float32"),
@@ -57,21 +39,6 @@ CASES: Sequence[tuple[str, str]] = (
 
 CONTRACT_CASE, CONTRACT = ("gelu", "float32"), 3.0
 """The case that must be at least this many times as fast as the SciPy expression."""
-
-
-def normal_inputs(elements: int, dtype: str = "float32") -> NDArray[Any]:
-    """The same N(0, 1) numbers in every run."""
-    x = np.random.default_rng(0).standard_normal(elements, np.float32)
-    return x.astype(as_dtype(dtype), copy=False)
-
-
-def expression(special: Any, name: str, x: Any) -> Any:
-    """The expression in x's dtype, computed in float32 for 16 bits, which SciPy lacks."""
-    wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
-    return EXPRESSIONS[name](special, wide).astype(x.dtype, copy=False)
-
-
-scipy_expression = partial(expression, special)
 
 
 def race(contestants: Mapping[str, Run], rounds: int) -> dict[str, Float64Array]:
@@ -87,7 +54,7 @@ def race(contestants: Mapping[str, Run], rounds: int) -> dict[str, Float64Array]
 
 def cpu_times(name: str, table: Table, elements: int, rounds: int) -> dict[str, float]:
     """Median ns per float32 on one thread: SciPy, cupylut, and PyTorch where it is installed."""
-    x = normal_inputs(elements)
+    x = normal(np, elements)
     contestants: dict[str, Run] = {
         "SciPy": partial(scipy_expression, name, x),
         "cupylut": partial(table, x),
@@ -109,7 +76,7 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
         return None
     benchmark = importlib.import_module("cupyx.profiler").benchmark
     cupyx_special = importlib.import_module("cupyx.scipy.special")
-    x = cupy.asarray(normal_inputs(GPU_ELEMENTS))
+    x = normal(cupy, GPU_ELEMENTS)
     contestants: dict[str, Run] = {
         "CuPy": partial(EXPRESSIONS[name], cupyx_special, x),
         "cupylut": partial(table, x),
@@ -118,35 +85,6 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
         who: benchmark(run, n_repeat=GPU_REPEATS, name=who) for who, run in contestants.items()
     }
     return {who: float(np.median(m.gpu_times)) / x.size * 1e9 for who, m in measured.items()}
-
-
-def installed(module: str) -> Any:
-    """The module, or None. The library imports neither torch nor cupy; to compare, one must."""
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError):  # OSError: installed, and a shared library of it is missing
-        return None
-
-
-def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
-    """PyTorch's own function of that name."""
-    functional = torch if name in ("sigmoid", "tanh") else torch.nn.functional
-    if name == "gelu_tanh":
-        return partial(functional.gelu, approximate="tanh")
-    function: Callable[[Any], Any] = getattr(functional, name)
-    return function
-
-
-@contextmanager
-def one_thread(torch: Any) -> Iterator[None]:
-    """PyTorch as NumPy is by default: one thread, no autograd."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -166,7 +104,7 @@ class Pairs:
 
 def measure(function: str, dtype: str, elements: int = ELEMENTS, pairs: int = PAIRS) -> Pairs:
     """Time one case of the benchmark."""
-    x = normal_inputs(elements, dtype)
+    x = normal(np, elements, dtype)
     table = tabulate(function, dtype, kind="linear")
     contestants = {"scipy": partial(scipy_expression, function, x), "cupylut": partial(table, x)}
     seconds = race(contestants, pairs)
@@ -211,14 +149,9 @@ def report(results: Sequence[Pairs]) -> str:
 def as_json(results: Sequence[Pairs]) -> str:
     """The results with all that one needs to compare them with another run."""
     function, dtype = CONTRACT_CASE
-    packages = ("cupylut", "numpy", "scipy", "ml_dtypes")
     record = {
         "benchmark": "SciPy expression against linear table on NumPy, one thread",
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "platform": platform.platform(),
-        "processor": processor(),
-        "cpus": os.cpu_count(),
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "environment": environment.describe("cpu"),
         "results": [asdict(r) for r in results],
         "contract": {
             "function": function,
@@ -228,12 +161,3 @@ def as_json(results: Sequence[Pairs]) -> str:
         },
     }
     return json.dumps(record, indent=2) + "\n"
-
-
-def processor() -> str:
-    """The model of the CPU, which `platform.processor` does not know on Linux."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.partition(":")[2].strip() for line in file if "model name" in line)
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -19,7 +19,7 @@ from ..functions import FUNCTIONS
 from ..search import search
 from ..tables import LinearTable, Table
 from .demo import PAPER
-from .speed import normal_inputs
+from .rivals import normal
 
 SIZES = (256, 512, 1024, 2048, 4096)
 DOMAINS = ("paper", "worst case", "calibrated", "N(0, 1)")
@@ -125,7 +125,7 @@ def measure(function: str, size: int) -> list[Row]:
             worst=table.report.max_abs,
             outside=float(((data.held_out < table.lo) | (data.held_out > table.hi)).mean()),
             held_out=metrics(table, f, data.held_out),
-            normal=metrics(table, f, normal_inputs(SAMPLES)),
+            normal=metrics(table, f, normal(np, SAMPLES)),
         )
         for domain, table in domains(function, size, data.fitted).items()
     ]

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from ..device import require_cupy
-from .speed import installed, one_thread
+from .rivals import installed, one_thread
 
 Run: TypeAlias = Callable[[], object]
 T = TypeVar("T")
@@ -55,7 +55,7 @@ def measure(
 
     They run `runs` times each, fewer once `seconds` have passed, and five times at least. On a CUDA
     device `before` is queued first each time, and its own time does not count: while the device is
-    busy with it, the launches are prepared. So it is queued as often as a contestant needs for that.
+    busy with it, the launches are prepared. So it is queued as often as a contestant needs.
     """
     torch = installed("torch")
     rounds: list[list[float]] = []

@@ -1,0 +1,68 @@
+"""What the tables are compared with: SciPy's and CuPy's expressions, PyTorch's functions."""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from ..accuracy import as_dtype
+
+# What one writes without this library; `special` is scipy.special or cupyx.scipy.special, and
+# NumPy's functions give CuPy's arrays to CuPy.
+EXPRESSIONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "gelu": lambda special, x: x * special.ndtr(x),
+    "gelu_tanh": lambda special, x: (
+        x * special.expit(1.5957691216057308 * x * (1 + 0.044715 * x * x))
+    ),
+    "silu": lambda special, x: x * special.expit(x),
+    "mish": lambda special, x: x * np.tanh(np.logaddexp(0, x)),
+    "softplus": lambda special, x: np.logaddexp(0, x),
+}
+
+
+def normal(xp: Any, elements: int, dtype: str = "float32") -> Any:
+    """The same N(0, 1) numbers in every run, of NumPy or CuPy: on zeros everything is faster."""
+    x = xp.random.default_rng(0).standard_normal(elements, np.float32)
+    return x.astype(as_dtype(dtype), copy=False)
+
+
+def expression(special: Any, name: str, x: Any) -> Any:
+    """The expression in x's dtype, computed in float32 for 16 bits, which SciPy lacks."""
+    wide = x.astype(np.result_type(x.dtype, np.float32), copy=False)
+    return EXPRESSIONS[name](special, wide).astype(x.dtype, copy=False)
+
+
+scipy_expression = partial(expression, special)
+
+
+def installed(module: str) -> Any:
+    """The module, or None. The library imports neither torch nor cupy; to compare, one must."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError):  # OSError: installed, and a shared library of it is missing
+        return None
+
+
+def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
+    """PyTorch's own function of that name."""
+    functional = torch if name in ("sigmoid", "tanh") else torch.nn.functional
+    if name == "gelu_tanh":
+        return partial(functional.gelu, approximate="tanh")
+    function: Callable[[Any], Any] = getattr(functional, name)
+    return function
+
+
+@contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """PyTorch as NumPy is by default: one thread, no autograd."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
