@@ -7,8 +7,8 @@ then settled once, on the views.
 """
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from types import ModuleType
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 from . import layout
 from .accuracy import DTYPES, EIGHT_BIT, DType
-from .device import external_stream, require_cupy
+from .device import on_device_and_stream, on_device_until_done, require_cupy
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
@@ -118,7 +118,7 @@ class TorchArrays(NumpyArrays):
         if not x.is_cuda:
             return NO_CONTEXT
         stream = sys.modules["torch"].cuda.current_stream(x.device)
-        return _device_and_stream(x.device.index, stream.cuda_stream)
+        return on_device_and_stream(x.device.index, stream.cuda_stream)
 
     @staticmethod
     def _check(x: Any) -> None:
@@ -208,7 +208,7 @@ class JaxArrays(NumpyArrays):
         if device.platform == "cpu":
             return NO_CONTEXT
         # XLA gives the memory of an x that is deleted to whatever its own stream does next.
-        return _device_until_done(device.local_hardware_id)
+        return on_device_until_done(device.local_hardware_id)
 
     @staticmethod
     def _device(x: Any) -> Any:
@@ -280,7 +280,7 @@ class DLPackArrays(NumpyArrays):
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         device, index = self._device(x)
-        return NO_CONTEXT if device in (CPU, CUDA_HOST) else _device_until_done(index)
+        return NO_CONTEXT if device in (CPU, CUDA_HOST) else on_device_until_done(index)
 
     @staticmethod
     def _device(x: Any) -> tuple[int, int]:
@@ -386,23 +386,3 @@ def _aligned(view: Any, x: Any) -> Any:
 
 def _name(x: Any) -> str:
     return f"{type(x).__module__}.{type(x).__qualname__}"
-
-
-@contextmanager
-def _device_until_done(device: int) -> Iterator[None]:
-    """Work on a device for arrays whose library does not say on which stream it goes on.
-
-    The library may write to or free x, and read `out`, as soon as the call returns.
-    """
-    cupy: ModuleType = require_cupy()
-    with cupy.cuda.Device(device):
-        try:
-            yield
-        finally:
-            cupy.cuda.get_current_stream().synchronize()
-
-
-@contextmanager
-def _device_and_stream(device: int, stream: int) -> Iterator[None]:
-    with require_cupy().cuda.Device(device), external_stream(stream):
-        yield

@@ -6,6 +6,8 @@ CuPy is imported here (and in arrays.py) only, and only when a GPU array has arr
 import os
 import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import resources
 from types import ModuleType, SimpleNamespace
@@ -291,6 +293,27 @@ def external_stream(stream: int) -> Any:
 
 # Only to launch on: entered by several threads, one object would mix up what they return to.
 _handle = lru_cache(maxsize=256)(external_stream)
+
+
+@contextmanager
+def on_device_until_done(device: int) -> Iterator[None]:
+    """Work on a device for arrays whose library does not say on which stream it goes on.
+
+    The library may write to or free x, and read `out`, as soon as the call returns.
+    """
+    cupy = require_cupy()
+    with cupy.cuda.Device(device):
+        try:
+            yield
+        finally:
+            cupy.cuda.get_current_stream().synchronize()
+
+
+@contextmanager
+def on_device_and_stream(device: int, stream: int) -> Iterator[None]:
+    """Work on a device and a stream of another library."""
+    with require_cupy().cuda.Device(device), external_stream(stream):
+        yield
 
 
 def evaluate(table: Table, x: Any, out: Any) -> None:
