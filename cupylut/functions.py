@@ -71,8 +71,8 @@ def _by_name(name: str) -> Function:
     close = difflib.get_close_matches(name, FUNCTIONS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
-        f"unknown function {name!r}: {hint}The known ones are {', '.join(FUNCTIONS)}; for any "
-        "other, pass a callable with left= and right="
+        f"unknown function {name!r}: {hint}The known ones are {', '.join(FUNCTIONS)}; "
+        "cupylut.tabulate makes tables of any other, from a callable"
     )
 
 

@@ -8,7 +8,6 @@ factor like x that f is multiplied by: with the table of f′, and the incoming 
 it computes the gradient by x.
 """
 
-import sys
 from collections.abc import Iterator
 from functools import partial
 from numbers import Real
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from . import arrays, device, layout, rows, workers
 from .functions import as_function
 from .gated import laid_out, values
-from .ops import compute_dtype, default_table, filled
+from .ops import checked, compute_dtype, default_table, filled, is_tensor, uncompiled
 from .tables import Table
 
 
@@ -116,7 +115,8 @@ def fused(
 
     bias: one dimension, an element for each place in x's last axis. scale: the same, or one number;
     as an array without dimensions it can be learnt.
-    residual: of x's shape. All are of x's kind, dtype and device.
+    residual: of x's shape. All are of x's kind, dtype and device; under PyTorch's autocast they are
+    converted to x's dtype.
 
     out: as in `cupylut.gelu`; x or residual itself is allowed.
 
@@ -138,29 +138,31 @@ def fused(
     array([[-2.3173, -0.3173],
            [ 1.6827,  3.6827]], dtype=float32)
     """
+    if not isinstance(function, str):
+        raise TypeError(f"function is a {type(function).__name__}: give a name, such as 'gelu'")
     as_function(function)  # an unknown name is refused here
     operands = {"bias": bias, "scale": scale, "residual": residual}
-    torch = sys.modules.get("torch")
-    if isinstance(x, getattr(torch, "Tensor", ())):
-        if out is None and x.is_floating_point():  # type: ignore[union-attr]
-            from . import torch_fused  # above this module; imports torch
+    if not is_tensor(x):
+        return _run(function, x, operands, out)
+    if out is None:
+        from . import torch_fused  # above this module; imports torch
 
-            return torch_fused.fused(x, function, **operands)
-        if torch.compiler.is_compiling():  # type: ignore[union-attr]
-            return torch.compiler.disable(_run)(function, x, operands, out)  # type: ignore[union-attr]
-    return _run(function, x, operands, out)
+        return torch_fused.fused(x, function, **operands)
+    return uncompiled(_run, function, x, operands, out)
 
 
 def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
     library = arrays.library_of(x)
     given = {name: array for name, array in operands.items() if array is not None}
-    number = float(given.pop("scale")) if isinstance(operands["scale"], Real) else None
+    number = given.pop("scale") if isinstance(operands["scale"], Real) else None
     for name, array in given.items():
         if type(arrays.library_of(array)) is not type(library):
             raise TypeError(
                 f"x is a {type(x).__name__}, {name} a {type(array).__name__}: give one kind"
             )
-    with library.context(x):
+    if _is_weak(operands["scale"]):
+        number = given.pop("scale")
+    with checked(library, x, *given.values()):
         view = library.view(x)
         dtype = library.result_dtype(view)
         views = {name: library.view(array) for name, array in given.items()}
@@ -171,7 +173,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
                     f"x gives {dtype}, {name} {library.result_dtype(other)}: convert one"
                 )
         table = default_table(function, compute_dtype(dtype))
-        if any(map(library.is_traced, (view, *views.values()))):
+        if any(map(library.is_traced, (view, number, *views.values()))):
             from . import jax
 
             if out is not None:
@@ -180,13 +182,17 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
         for name, other in views.items():
             if other.device != view.device:
                 raise ValueError(f"x lies on {view.device}, {name} on {other.device}: move one")
-        if "scale" in views:  # one number is that of each column
-            views["scale"] = np.broadcast_to(views["scale"], view.shape[-1:])
         fitting = [(x, view)]
         if out is not None:
             fitting += [(given[name], np.broadcast_to(views[name], view.shape)) for name in views]
-        fill = partial(_fill, table, view, {"scale": number, **views})
+        by_value = None if number is None else float(number)
+        fill = partial(_fill, table, view, {"scale": by_value, **views})
         return filled(library, fitting, dtype, out, fill)
+
+
+def _is_weak(scale: Any) -> bool:
+    """Whether this is what JAX makes of a Python number: one of no dtype in particular."""
+    return bool(getattr(scale, "weak_type", False)) and scale.ndim == 0
 
 
 def check_shape(name: str, shape: Any, whole: Any) -> None:
@@ -195,9 +201,7 @@ def check_shape(name: str, shape: Any, whole: Any) -> None:
     if name == "residual":
         if shape != whole:
             raise ValueError(f"x has shape {whole}, residual {shape}: give equal shapes")
-    elif name == "scale" and shape == () and whole:
-        return
-    elif len(shape) != 1 or shape != whole[-1:]:
+    elif (name != "scale" or shape) and (len(shape) != 1 or shape != whole[-1:]):
         raise ValueError(
             f"x has shape {whole}, {name} {shape}: give one dimension, as long as x's last axis"
         )
@@ -208,16 +212,17 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
     if out.size == 0:
         return
     columns = [name for name in ("bias", "scale") if hasattr(operands.get(name), "shape")]
+    width = out.shape[-1] if out.ndim else 1
     target = out
     if columns and not out.flags.c_contiguous:
         target = layout.empty_like(out, order="C")
 
     def arranged(view: Any) -> Any:
         view = laid_out(view, target)
-        return view.reshape(-1, view.shape[-1]) if columns else layout.flat(view)
+        return view.reshape(-1, width) if columns else layout.flat(view)
 
-    for name in columns:
-        row = operands[name].astype(out.dtype, copy=False)
+    for name in columns:  # one number is that of each column
+        row = np.broadcast_to(operands[name].astype(out.dtype, copy=False), (width,))
         operands[name] = row if row.flags.c_contiguous else row.copy()
     if "residual" in operands:
         operands["residual"] = arranged(operands["residual"])

@@ -9,7 +9,6 @@ x and z are the halves of a packed array; `kernels/gated.cu` is their device hal
 f′ in place of f's, `product` is the backward pass of f itself.
 """
 
-import sys
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, device, layout, rows, workers
-from .ops import filled, gelu_form, product_table
+from .ops import checked, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
 
 Order = Literal["gate_up", "up_gate"]
@@ -91,7 +90,8 @@ def swiglu(gate: Any, up: Any = None, *, order: Order = "gate_up", out: Any = No
     """y = silu(gate)·up = gate·σ(gate)·up, in one pass.
 
     gate, up: arrays of one kind, shape, device and dtype (float16, bfloat16, float32, float64, or
-    integers, which become the float that NumPy's functions make of them), as in `cupylut.gelu`.
+    integers, which become the float that NumPy's functions make of them), as in `cupylut.gelu`;
+    under PyTorch's autocast up is converted to gate's dtype.
 
     Without up, the first array is packed: the halves of its last axis are gate and up, in this
     order as Hugging Face and vLLM have them, or for order="up_gate" in the other, as
@@ -141,29 +141,27 @@ def _gated(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
         raise ValueError(f'order={order!r}: choose "gate_up" or "up_gate"')
     if up is not None and order != "gate_up":
         raise ValueError(f"order={order!r} is that of a packed array: leave it out, or up")
-    torch = sys.modules.get("torch")
-    if isinstance(gate, getattr(torch, "Tensor", ())):
-        if out is None and gate.is_floating_point():  # type: ignore[union-attr]
-            from . import torch_operators, torch_packed  # above this module; import torch
+    gate_first = order == "gate_up"
+    if not is_tensor(gate):
+        return _run(function, gate, up, gate_first, out)
+    if out is None and (up is None or is_tensor(up)):
+        from . import torch_operators, torch_packed  # above this module; import torch
 
-            if up is None:
-                return torch_packed.packed_product(gate, function, order == "gate_up")
-            if isinstance(up, torch.Tensor):  # type: ignore[union-attr]
-                return torch_operators.product(gate, up, function)
-        if torch.compiler.is_compiling():  # type: ignore[union-attr]
-            run = torch.compiler.disable(_run)  # type: ignore[union-attr]
-            return run(function, gate, up, order, out)
-    return _run(function, gate, up, order, out)
+        if up is None:
+            return torch_packed.packed_product(gate, function, gate_first)
+        return torch_operators.product(gate, up, function)
+    return uncompiled(_run, function, gate, up, gate_first, out)
 
 
-def _run(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
+def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
     library = arrays.library_of(gate)
-    if up is not None and type(arrays.library_of(up)) is not type(library):
+    given = [gate] if up is None else [gate, up]
+    if type(arrays.library_of(given[-1])) is not type(library):
         raise TypeError(f"gate is a {type(gate).__name__}, up a {type(up).__name__}: give one kind")
-    with library.context(gate):
+    with checked(library, *given):
         x = packed = library.view(gate)
         if up is None:
-            x, z = halves(packed, order == "gate_up")
+            x, z = halves(packed, gate_first)
         else:
             z = library.view(up)
         dtype = library.result_dtype(x)
@@ -177,14 +175,14 @@ def _run(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
 
             if out is not None:
                 library.check_out(out, gate)
-            both = (x, z) if up is None else (gate, up)
+            both = (x, z) if up is None else given
             return jax.product(table, *both).astype(dtype)
         if x.device != z.device:
             raise ValueError(f"gate lies on {x.device}, up on {z.device}: move one")
         fill = partial(_fill, table, x, z)
         if up is None:
-            fill = partial(_fill_packed, table, packed, order == "gate_up")
-        operands = [(gate, x), (gate if up is None else up, z)]
+            fill = partial(_fill_packed, table, packed, gate_first)
+        operands = [(gate, x), (given[-1], z)]
         return filled(library, operands, dtype, out, fill)
 
 

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache, partial
+from numbers import Real
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -20,16 +21,26 @@ from .tabulate import tabulate
 
 def apply(function: str | Table, x: Any, out: Any = None) -> Any:
     """f(x) for the key of a function, or table(x), for an array of any library; see `gelu`."""
-    torch = sys.modules.get("torch")
-    if isinstance(x, getattr(torch, "Tensor", ())):
-        if isinstance(function, str) and out is None:
-            from .torch_operators import activation  # above this module; imports torch
+    if not is_tensor(x):
+        return _apply(function, x, out)
+    if isinstance(function, str) and out is None:
+        from .torch_operators import activation  # above this module; imports torch
 
-            return activation(x, function)
-        if torch.compiler.is_compiling():  # type: ignore[union-attr]
-            # It would trace into NumPy; so it breaks its graph and calls this as it is.
-            return torch.compiler.disable(_apply)(function, x, out)  # type: ignore[union-attr]
-    return _apply(function, x, out)
+        return activation(x, function)
+    return uncompiled(_apply, function, x, out)
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x is PyTorch's."""
+    return isinstance(x, getattr(sys.modules.get("torch"), "Tensor", ()))
+
+
+def uncompiled(function: Callable[..., Any], *args: Any) -> Any:
+    """A call that torch.compile breaks its graph for: it would trace into NumPy."""
+    compiler: Any = sys.modules["torch"].compiler
+    if compiler.is_compiling():
+        return compiler.disable(function)(*args)
+    return function(*args)
 
 
 def _apply(function: str | Table, x: Any, out: Any) -> Any:
@@ -50,7 +61,7 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
 def _table_for(function: str | Table, source: Any, library: arrays.NumpyArrays) -> Table:
     """The table to evaluate for a library's array with this view; raises TypeError if none fits."""
     if not isinstance(function, str):
-        if function.dtype == source.dtype:
+        if _same_but_for_byte_order(source.dtype, function.dtype):
             return function  # also of 8 bits, which have no result_dtype
         if isinstance(function, QuantizedTable):
             raise TypeError(
@@ -67,6 +78,11 @@ def _table_for(function: str | Table, source: Any, library: arrays.NumpyArrays) 
     return table
 
 
+def _same_but_for_byte_order(dtype: Any, other: DType) -> bool:
+    """Whether an array's dtype, which in JAX may be none of NumPy's, is this one."""
+    return isinstance(dtype, np.dtype) and np.can_cast(dtype, other, "equiv")
+
+
 def _evaluate(table: Table, source: Any, target: Any) -> None:
     """target = table(source) for a dense target of the table's result dtype."""
     if source.dtype != table.dtype or not layout.same_layout(source, target):
@@ -79,6 +95,15 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
         workers.run(table.evaluate, x, y)
     else:
         device.evaluate(table, x, y)
+
+
+def checked(library: arrays.NumpyArrays, *given: Any) -> AbstractContextManager[Any]:
+    """Where to work on arrays of one library: the first one's device and stream.
+
+    A library looks at an array when it is asked for that, so all of them are.
+    """
+    first, *_ = [library.context(x) for x in given]
+    return first
 
 
 def filled(
@@ -112,6 +137,8 @@ def filled(
 
 def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
     """The view of `out`, or an error that says how it does not fit x and the result's dtype."""
+    if type(library) is arrays.NumpyArrays:
+        x = view  # which a number or a list stands for
     if type(arrays.library_of(out)) is not type(library):
         raise arrays.wrong_kind(out, x)
     library.check_out(out, x)
@@ -267,6 +294,11 @@ _GELU_FORMS = {"none": "gelu", "tanh": "gelu_tanh"}
 
 def gelu_form(approximate: str) -> str:
     """The name of the function that `approximate` asks for."""
+    if not isinstance(approximate, str):
+        raise TypeError(
+            f'approximate is a {type(approximate).__name__}: choose "none" or "tanh"; an array to '
+            "write to is out="
+        )
     if approximate not in _GELU_FORMS:
         raise ValueError(f'approximate={approximate!r}: choose "none" or "tanh"')
     return _GELU_FORMS[approximate]
@@ -315,7 +347,7 @@ def elu(x: Any, alpha: float = 1.0, *, out: Any = None) -> Any:
     >>> print(f"{elu(-1.0, alpha=2.0):.4f}")
     -1.2642
     """
-    return apply(f"elu({float(alpha)!r})", x, out)
+    return apply(f"elu({_number('alpha', alpha)!r})", x, out)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
@@ -327,4 +359,14 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     >>> leaky_relu(-2.0, negative_slope=0.25)
     np.float64(-0.5)
     """
-    return apply(f"leaky_relu({float(negative_slope)!r})", x, out)
+    return apply(f"leaky_relu({_number('negative_slope', negative_slope)!r})", x, out)
+
+
+def _number(name: str, value: Any) -> float:
+    """A parameter of a function; raises TypeError for what might have a gradient."""
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"{name} is a {type(value).__name__}: give a number, with a table of its own; it is "
+            "not learnt"
+        )
+    return float(value)

@@ -40,7 +40,7 @@ def register(
         _library.impl(name, _refuse, key)
     _library.impl(name, _autograd(operator, differentiable), "Autograd", with_keyset=True)
     torch.library.register_fake(f"cupylut::{name}", result, lib=_library)
-    rule = batched or _in_one_call(operator)
+    rule = _of_each(result, batched or _in_one_call(operator))
     torch.library.register_vmap(f"cupylut::{name}", rule, lib=_library)
     return operator
 
@@ -100,6 +100,29 @@ def _autograd(operator: Any, differentiable: Callable[..., Any]) -> Any:
 
 
 # ---- batching rules -----------------------------------------------------------------------------
+
+
+def _of_each(result: Callable[..., Any], rule: Callable[..., Any]) -> Any:
+    """The rule, for batches each of whose elements the operator takes by itself.
+
+    Behind the batch's axis a number would look like a row, and the row like one that fits it.
+    """
+
+    def checked(info: Any, dims: tuple[int | None, ...], *args: Any) -> Any:
+        result(*map(_shape_of_one, args, dims))
+        return rule(info, dims, *args)
+
+    return checked
+
+
+def _shape_of_one(x: Any, dim: int | None) -> Any:
+    """A tensor without memory of the shape and dtype of one element of a batch."""
+    if not isinstance(x, Tensor):
+        return x
+    shape = list(x.shape)
+    if dim is not None:
+        del shape[dim]
+    return torch.empty(shape, dtype=x.dtype, device="meta")
 
 
 def _in_one_call(operator: Callable[..., Any]) -> Any:

@@ -6,7 +6,7 @@ Only x has to be there; number is a scale for all. With g, the incoming gradient
 
     by x          fused(x, f′, bias, g, scale, number)
     by bias       the sum of that over all axes but the last
-    by scale      the sum of fused(x, f, bias, g) over them
+    by scale      the sum of fused(x, f, bias, g) over them, or over all where scale has none
     by residual   g
 
 With a factor besides, there is one more: g times the factor is the factor then, rounded in between.
@@ -21,6 +21,7 @@ from torch import Tensor
 from .fused import check_shape, evaluate, launches
 from .torch_dispatch import SingleLevelFunction, below, in_front, primal, recording, register
 from .torch_operators import (
+    alike,
     check_operand,
     compute_table,
     derivative,
@@ -53,8 +54,7 @@ def fused(
     for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
         if operand is not None and not isinstance(operand, Tensor):
             raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
-    if isinstance(scale, Tensor) and scale.ndim == 0 and x.ndim > 0:
-        scale = scale.expand(x.shape[-1])  # one number is that of each column
+    x, bias, scale, residual = alike(x, bias, scale, residual)
     y: Tensor = _fused(x, function, bias, None, scale, number, residual)
     return y
 
@@ -79,39 +79,33 @@ def _result(
     return product_result(x, *(t for t in (factor, residual) if t is not None))
 
 
-def _run(
-    x: Tensor,
-    function: str,
-    bias: Tensor | None,
-    factor: Tensor | None,
-    scale: Tensor | None,
-    number: float | None,
-    residual: Tensor | None,
-) -> Tensor:
-    out = target = _result(x, function, bias, factor, scale, number, residual)
+def _run(x: Tensor, function: str, *operands: Any) -> Tensor:
+    out = target = _result(x, function, *operands)
     if out.numel() == 0:
         return out
+    bias, factor, scale, number, residual = operands
     columns = bias is not None or scale is not None
+    width = out.shape[-1] if out.ndim else 1
     if columns and not out.is_contiguous():
         target = torch.empty_like(out, memory_format=torch.contiguous_format)
 
     def arranged(t: Tensor) -> Tensor:
         t = laid_out(t, target)
-        return t.view(-1, t.shape[-1]) if columns else t.as_strided((t.numel(),), (1,))
+        return t.view(-1, width) if columns else t.as_strided((t.numel(),), (1,))
 
     tensors = {
         "x": arranged(x),
         "bias": None if bias is None else bias.contiguous(),
         "factor": None if factor is None else arranged(factor),
-        "scale": None if scale is None else scale.contiguous(),
+        "scale": None if scale is None else scale.expand(width).contiguous(),
         "residual": None if residual is None else arranged(residual),
         "out": arranged(target),
     }
     table = compute_table(function, x)
     if x.is_cuda:
         tensors["scale"] = number if scale is None else tensors["scale"]
-        for entry, operands, by_value in launches(table, **tensors):
-            launch(entry, (table,), operands, *by_value)
+        for entry, pointers, by_value in launches(table, **tensors):
+            launch(entry, (table,), pointers, *by_value)
     else:
         views: dict[str, Any] = {n: None if t is None else view(t) for n, t in tensors.items()}
         views["scale"] = number if scale is None else views["scale"]
@@ -133,11 +127,6 @@ def _times(x: Tensor, factor: Tensor | None) -> Tensor:
     return x if factor is None else x * factor
 
 
-def _over_rows(x: Tensor) -> Tensor:
-    """The sum over all axes but the last."""
-    return x.sum(tuple(range(x.ndim - 1))) if x.ndim > 1 else x
-
-
 class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
     setup_context = staticmethod(_save)
 
@@ -156,11 +145,12 @@ class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
         dx = dbias = dfactor = dscale = None
         if by_x or by_bias:
             dx = _fused(x, derivative(ctx.function, x), bias, times, *scales)
-            dbias = _over_rows(dx) if by_bias else None
+            dbias = dx.sum_to_size(bias.shape) if by_bias else None
         if by_factor:
             dfactor = _fused(x, ctx.function, bias, grad, *scales)
         if by_scale:
-            dscale = _over_rows(_fused(x, ctx.function, bias, times, None, None, None))
+            terms = _fused(x, ctx.function, bias, times, None, None, None)
+            dscale = terms.sum_to_size(scale.shape)
         return (
             dx if by_x else None,
             None,
@@ -172,16 +162,8 @@ class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
         )
 
     @staticmethod
-    def jvp(
-        ctx: Any,
-        dx: Tensor | None,
-        _function: None,
-        dbias: Tensor | None,
-        dfactor: Tensor | None,
-        dscale: Tensor | None,
-        _number: None,
-        dresidual: Tensor | None,
-    ) -> Any:
+    def jvp(ctx: Any, *tangents: Tensor | None) -> Any:
+        dx, _, dbias, dfactor, dscale, _, dresidual = tangents
         with recording():
             x, bias, factor, scale = map(primal, ctx.saved_tensors)
             total, function = dresidual, ctx.function

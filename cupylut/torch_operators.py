@@ -53,14 +53,36 @@ def activation(x: Tensor, function: str) -> Tensor:
 def product(x: Tensor, z: Tensor, function: str) -> Tensor:
     """y = f(x)·z for the key of a function, in one pass and rounded once; see `cupylut.swiglu`.
 
-    x and z have the same shape, dtype (a float) and device. Differentiable once; both gradients
-    come from one pass.
+    x and z have the same shape, dtype and device; under autocast z is converted to x's dtype.
+    Differentiable once; both gradients come from one pass.
 
     >>> product(torch.tensor([-1.0, 1.0]), torch.tensor([2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    x, z = alike(x, z)
     y: Tensor = _product(x, z, function)
     return y
+
+
+def alike(x: Tensor, *others: Tensor | None) -> Any:
+    """Operands with integers made floats, and under autocast floats of x's dtype.
+
+    So it does with the bias of a linear layer. PyTorch knows the derivative of that.
+    """
+    tensors = [t if t is None or t.is_floating_point() else _as_floats(t) for t in (x, *others)]
+    dtype = tensors[0].dtype
+    if all(t is None or t.dtype == dtype for t in tensors) or not _under_autocast(x.device.type):
+        return tensors
+    return [t.to(dtype) if t is not None and t.is_floating_point() else t for t in tensors]
+
+
+def _under_autocast(kind: str) -> bool:
+    """Whether autocast is on for a kind of device, which it may not know."""
+    return bool(torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind))
+
+
+def _as_floats(x: Tensor) -> Tensor:
+    return x.to(_RESULTS.get(x.dtype, x.dtype))
 
 
 # ---- what the operators compute -----------------------------------------------------------------

@@ -16,6 +16,7 @@ from .ops import product_table
 from .torch_dispatch import SingleLevelFunction, below, primal, recording, register
 from .torch_operators import (
     NUMPY_DTYPES,
+    alike,
     derivative,
     differentiable_product_gradient,
     gradient_tables,
@@ -33,6 +34,7 @@ def packed_product(packed: Tensor, function: str, gate_first: bool = True) -> Te
     >>> packed_product(torch.tensor([-1.0, 1.0, 2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    (packed,) = alike(packed)
     y: Tensor = _packed_product(packed, function, gate_first)
     return y
 

@@ -4,11 +4,13 @@ import array
 import copy
 import pickle
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
+import torch  # noqa: TID251
 from samples import bits, by_dtype, same
 
 import cupylut
@@ -327,6 +329,16 @@ def test_parameters_make_other_functions(name: str) -> None:
         np.testing.assert_array_equal(y, expected.astype(np.float16))
 
 
+@pytest.mark.parametrize("name", PARAMETRIC)
+def test_a_parameter_is_a_number(name: str) -> None:
+    x = torch.ones(3)
+    for parameter in (torch.nn.Parameter(torch.tensor(0.5)), np.array(0.5), "0.5", None):
+        with pytest.raises(TypeError, match=f"is a {type(parameter).__name__}: give a number"):
+            getattr(cupylut, name)(x, parameter)
+    for number in (np.float32(0.5), Fraction(1, 2)):
+        assert torch.equal(getattr(cupylut, name)(-x, number), getattr(cupylut, name)(-x, 0.5))
+
+
 def test_approximate_chooses_the_form_of_gelu() -> None:
     x = values(1000, np.float32)
     assert same(cupylut.gelu(x, approximate="none"), cupylut.gelu(x))
@@ -334,6 +346,9 @@ def test_approximate_chooses_the_form_of_gelu() -> None:
     assert not same(cupylut.gelu(x, "tanh"), cupylut.gelu(x))
     with pytest.raises(ValueError, match='approximate=\'erf\': choose "none" or "tanh"'):
         cupylut.gelu(x, approximate="erf")  # type: ignore[arg-type]
+    for call in (lambda: cupylut.gelu(x, x), lambda: cupylut.geglu(x, x, x)):
+        with pytest.raises(TypeError, match=r"approximate is a ndarray: .*to write to is out="):
+            call()
 
 
 @by_dtype

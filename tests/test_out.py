@@ -151,6 +151,13 @@ def test_out_must_fit() -> None:
         cupylut.gelu(np.zeros(3, np.int64), out=np.zeros(3, np.int64))
 
 
+@pytest.mark.parametrize("x", [1.0, np.float32(1), [1.0], np.ones(1).view(np.recarray)])
+@pytest.mark.parametrize("out", [np.float32(0), [1.0], 2.0])
+def test_the_kind_that_out_has_to_be_is_an_array(x: Any, out: Any) -> None:
+    with pytest.raises(TypeError, match=r"it must be an array of x's kind, numpy\.ndarray"):
+        cupylut.gelu(x, out=out)
+
+
 @pytest.mark.parametrize("out", [[0.0], (0.0,), 1.0, np.float32(0), "out", memoryview(b"1234")])
 def test_out_must_be_an_array(out: Any) -> None:
     kind = f"{type(out).__module__}.{type(out).__name__}"

@@ -294,6 +294,17 @@ def test_numpy_arrays(dtype: np.dtype, out_dtype: np.dtype) -> None:
             table(large, out=large.view(out_dtype))
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_other_byte_orders(order: str) -> None:
+    table = quantized("gelu", "float16", "int8", out_scale=0.02)
+    x = all_inputs(np.dtype(np.float16))
+    swapped = x.astype(x.dtype.newbyteorder(order))
+    np.testing.assert_array_equal(bits(table(swapped)), table.results)
+    for other in (x.astype(np.float32), np.ones(3, np.int8), jax.numpy.ones(3, bool)):
+        with pytest.raises(TypeError, match=f"for arrays of float16, not of {other.dtype}"):
+            table(other)
+
+
 def test_dense_arrays_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     table = quantized("gelu", "int8", "float16")
     x = np.zeros((4, 5, 6), np.int8).transpose(2, 0, 1)
