@@ -10,7 +10,7 @@ counted elsewhere, on other devices or in other processes, merge into exactly th
 
 import math
 import os
-from dataclasses import dataclass
+from threading import Lock
 from types import ModuleType
 from typing import Any, Self
 
@@ -22,7 +22,7 @@ from . import arrays, layout
 from .accuracy import DType, all_inputs, widened
 from .declaration import Float64Array, Function, Reference
 from .device import require_cupy
-from .functions import FUNCTIONS, as_function
+from .forecast import Forecast, forecast
 from .tables import Table
 from .tables.table import read, write
 
@@ -39,26 +39,6 @@ _POINTS = 16
 # Inputs counted at a time: few enough that the work arrays stay in the cache, enough that adding up
 # all the bins for each of them does not count. A GPU is only kept from allocating too much.
 _CHUNK, _GPU_CHUNK = 2**18, 2**24
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """The error of a table on calibrated inputs: |table(x) − f(x)|, each input weighing the same.
-
-    `max_abs` is the largest, met near `max_abs_at`. The rounding of the result to the table's dtype
-    is part of the error, the rounding of the input is not.
-    """
-
-    mean_abs: float
-    rms: float
-    max_abs: float
-    max_abs_at: float
-
-    def __str__(self) -> str:
-        return (
-            f"mean abs {self.mean_abs:.3g}, rms {self.rms:.3g}, "
-            f"max abs {self.max_abs:.3g} at {self.max_abs_at:.6g}"
-        )
 
 
 class Calibration:
@@ -94,13 +74,14 @@ class Calibration:
     3.0e-04
     """
 
-    __slots__ = ("_state",)
+    __slots__ = ("_lock", "_state")
 
     # One attribute, so that an interrupt comes before or after an update and never inside it.
     _state: tuple[NDArray[np.int64], float, float]
 
     def __init__(self, *inputs: Any) -> None:
         """Count arrays, if any are given, as `update` does."""
+        self._lock = Lock()
         self._state = np.zeros(BINS, np.int64), np.inf, -np.inf
         for x in inputs:
             self.update(x)
@@ -111,10 +92,20 @@ class Calibration:
         """Count every element of x, and return self.
 
         x: an array of any library, shape, strides and dtype that `cupylut.gelu` takes, or a number
-        or list. On a GPU it is counted there, and 512 KB of counts come back. Raises what
-        `cupylut.gelu` raises; then, as when interrupted, nothing of x has been counted.
+        or list; of a tensor that requires grad the values. On a GPU it is counted there, and 512 KB
+        of counts come back. Threads may update one calibration at the same time.
+
+        Raises what `cupylut.gelu` raises, and TypeError for what JAX is tracing; then, as when
+        interrupted, nothing of x has been counted.
         """
         library = arrays.library_of(x)
+        if library.is_traced(x):
+            raise TypeError(
+                "what JAX is tracing has no values to count: call update outside of jit, grad and "
+                "vmap"
+            )
+        if isinstance(library, arrays.TorchArrays):
+            x = x.detach()  # a count has no derivative that could get lost
         with library.context(x):
             view = library.view(x)
             dtype = library.result_dtype(view)
@@ -141,8 +132,9 @@ class Calibration:
         return Calibration().merge(self).merge(other)
 
     def _add(self, counts: NDArray[np.int64], lowest: float, highest: float) -> None:
-        before, lo, hi = self._state
-        self._state = before + counts, min(lo, lowest), max(hi, highest)
+        with self._lock:
+            before, lo, hi = self._state
+            self._state = before + counts, min(lo, lowest), max(hi, highest)
 
     # ---- what was counted -------------------------------------------------------------------
 
@@ -249,27 +241,10 @@ class Calibration:
         function: what the table stands for, as in `tabulate`. It may be left out where the table is
         of one of `cupylut.FUNCTIONS`, which is then found by name.
 
-        Raises ValueError if no finite input was counted, and where the function must be given.
+        Raises ValueError if no finite input was counted, and where the function must be given: for
+        there is none of that name, or the table is farther from it than its own report says.
         """
-        if function is None and table.name not in FUNCTIONS:
-            raise ValueError(f"give the function that the table of {table.name!r} stands for")
-        f = _reference(table.name if function is None else function)
-        points, weights = self.weights
-        with np.errstate(over="ignore"):
-            x = points.astype(table.dtype)
-        y = np.empty_like(x)
-        table.evaluate(x, y)
-        wide = widened(x)
-        with np.errstate(invalid="ignore"):
-            error = np.abs(widened(y) - f(wide))
-        error[np.isinf(wide)] = 0  # beyond the dtype's range; there tables are exact
-        worst = int(np.argmax(error))
-        return Forecast(
-            mean_abs=float(weights @ error / self.count),
-            rms=float(np.sqrt(weights @ error**2 / self.count)),
-            max_abs=float(error[worst]),
-            max_abs_at=float(wide[worst]),
-        )
+        return forecast(table, function, *self.weights)
 
     def _require_inputs(self) -> None:
         if self.count == 0:
@@ -330,12 +305,6 @@ def _restore(form: str, rows: NDArray[np.int64], lowest: float, highest: float) 
     counts[rows[:, 0]] = rows[:, 1]
     calibration._add(counts, lowest, highest)
     return calibration
-
-
-def _reference(function: str | Function | Reference) -> Function:
-    """The function itself; the tails of a callable are of no interest here."""
-    named = isinstance(function, str | Function)
-    return as_function(function) if named else as_function(function, left=0.0, right=0.0)
 
 
 # ---- counting, in NumPy and in CuPy alike -------------------------------------------------------

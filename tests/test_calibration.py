@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import jax  # noqa: TID251
 import jax.numpy as jnp  # noqa: TID251
 import ml_dtypes
 import numpy as np
@@ -130,7 +131,9 @@ ARRAYS: dict[str, Callable[[], tuple[Any, Any]]] = {
         base().astype(BFLOAT16),
     ),
     "torch strided": lambda: (torch.from_numpy(base())[:, ::2], base()[:, ::2]),
-    "torch detached": lambda: (torch.from_numpy(base()).requires_grad_().detach(), base()),
+    "torch that requires grad": lambda: (torch.from_numpy(base()).requires_grad_(), base()),
+    "torch with a history": lambda: (1 * torch.from_numpy(base()).requires_grad_(), base()),
+    "torch parameter": lambda: (torch.nn.Parameter(torch.from_numpy(base())), base()),
     "jax": lambda: (jnp.asarray(base()), base()),
     "jax bfloat16": lambda: (jnp.asarray(base(), jnp.bfloat16), base(BFLOAT16)),
 }
@@ -140,6 +143,22 @@ ARRAYS: dict[str, Callable[[], tuple[Any, Any]]] = {
 def test_arrays_of_any_library_and_layout(name: str) -> None:
     x, plain = ARRAYS[name]()
     assert Calibration().update(x) == Calibration().update(np.ascontiguousarray(plain))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward_ad itself
+def test_a_tangent_is_not_counted() -> None:
+    x = torch.from_numpy(base())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x + 1)
+        assert Calibration(dual) == Calibration(base())
+
+
+def test_what_jax_traces_has_no_values() -> None:
+    c = Calibration([1.0])
+    for transform in (jax.jit, jax.vmap, jax.grad):
+        with pytest.raises(TypeError, match="no values to count: call update outside of jit"):
+            transform(lambda x: (c.update(x), x)[1])(1.0 if transform is jax.grad else jnp.ones(3))
+    assert c == Calibration([1.0])
 
 
 def test_update_does_not_write_to_its_input() -> None:

@@ -1,9 +1,10 @@
-"""Calibrations of parts, made in other processes and merged: torch.distributed and Dask."""
+"""Calibrations of parts, made in other processes by torch.distributed and Dask, or by threads."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,16 @@ def test_blocks_of_a_dask_array_are_counted_where_they_are(client: Any) -> None:
     # Twice, and on threads too: nothing that the graph holds may be counted into.
     for scheduler in ("distributed", "distributed", "threads", "threads"):
         assert whole.compute(scheduler=scheduler) == Calibration(layers)
+
+
+def test_threads_lose_no_counts() -> None:
+    """A switch between reading the counts and writing them back used to lose those in between."""
+    c, x, interval = Calibration(), np.float16([1, -2, 3]), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(c.update, x) for _ in range(400)]:
+                done.result()
+    finally:
+        sys.setswitchinterval(interval)
+    assert c.total == 400 * x.size

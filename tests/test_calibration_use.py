@@ -1,4 +1,4 @@
-"""What is made of a calibration: percentiles, shares, domains and forecasts, against raw data."""
+"""What is made of a calibration: percentiles, shares and domains, against raw data."""
 
 import doctest
 from collections.abc import Callable
@@ -140,51 +140,6 @@ def test_tabulate_with_a_calibration_is_search_with_its_weights() -> None:
     again = tabulate("gelu", kind="linear", size=200, domain="optimal", calibration=c)
     assert isinstance(again, cupylut.LinearTable)
     assert search("gelu", 200, norm="mean", weights=c.weights, domain=(-1, 1)).error_at_given > 0.01
-
-
-# ---- the forecast, against the raw data ---------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("kind", "dtype"),
-    [(None, "float16"), (None, "bfloat16"), (None, "float32"), ("linear", "float32"),
-     ("linear", "float64"), ("linear", "bfloat16")],
-)  # fmt: skip
-def test_forecast_is_the_error_on_the_data(kind: str | None, dtype: str) -> None:
-    x = LAYERS[3].astype(BFLOAT16 if dtype == "bfloat16" else dtype)
-    table = tabulate("gelu", dtype, kind=kind)
-    error = np.abs(wide(table(x)) - FUNCTIONS["gelu"](wide(x)))
-    forecast = Calibration(x).forecast(table)
-    assert forecast.mean_abs == pytest.approx(error.mean(), rel=0.02)
-    assert forecast.rms == pytest.approx(np.sqrt((error**2).mean()), rel=0.03)
-    assert error.max() * 0.8 < forecast.max_abs < error.max() * 1.3
-    assert Calibration(x).min <= forecast.max_abs_at <= Calibration(x).max
-
-
-def test_forecast_sees_clipped_extremes_exactly() -> None:
-    x = [0.1, 0.2, 5.125]
-    forecast = Calibration(x).forecast(tabulate("silu", "float64", domain=(-4, 4)))
-    assert forecast.max_abs_at == 5.125
-    assert forecast.max_abs == pytest.approx(5.125 - FUNCTIONS["silu"](5.125), rel=1e-9)
-    assert forecast.rms == pytest.approx(forecast.max_abs / np.sqrt(3), rel=1e-6)
-    assert str(forecast).endswith(f"max abs {forecast.max_abs:.3g} at 5.125")
-
-
-def test_forecast_beyond_the_range_of_the_dtype() -> None:
-    forecast = Calibration([1e30, 1.0, -1e30]).forecast(tabulate("gelu", "float16"))
-    assert forecast.max_abs < 2**-11
-
-
-def test_forecast_of_a_function_of_the_user() -> None:
-    def softsign(x: Any) -> Any:
-        return x / (1 + np.abs(x))
-
-    table = tabulate(softsign, domain=(-64, 64), left=-1.0, right=1.0)
-    c = Calibration(np.linspace(-10, 10, 1000))
-    with pytest.raises(ValueError, match="function that the table of 'softsign' stands for"):
-        c.forecast(table)
-    assert 0 < c.forecast(table, softsign).max_abs < 1e-2
-    assert c.forecast(table, np.tanh).max_abs > 0.05
 
 
 # ---- nothing to calibrate with ------------------------------------------------------------------
