@@ -36,8 +36,8 @@ class Activation(torch.nn.Module):  # type: ignore[misc]
         as_function(function)
         self.function = function
 
-    def forward(self, x: Tensor) -> Tensor:
-        return activation(x, self.function)
+    def forward(self, input: Tensor) -> Tensor:  # as PyTorch's modules have it
+        return activation(input, self.function)
 
     def extra_repr(self) -> str:
         return repr(self.function) if type(self) is Activation else ""

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -27,14 +27,12 @@ from tqdm import tqdm
 from .calibration import Calibration
 from .declaration import Function
 from .functions import as_function
-from .mlp import GatedMLP, gated_mlp
+from .mlp import gated_mlp
 from .tables import Table
 from .tabulate import tabulate
-from .torch import Activation
-from .torch_operators import activation, product
-from .torch_packed import packed_product
 from .transformers_activations import Verdict, verdict
 from .transformers_kernels import kernel_mapping
+from .transformers_substitutes import Lookup, Product, in_one_pass, substitute
 
 __all__ = [
     "Found",
@@ -47,76 +45,6 @@ __all__ = [
     "patched",
     "restore",
 ]
-
-# ---- what takes its place -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Product:
-    """The forward of a gated MLP with the product in one pass."""
-
-    mlp: GatedMLP
-    function: str
-
-    def __str__(self) -> str:
-        return f"{self.function} and the product in one pass"
-
-    def __call__(self, module: Any, x: Tensor) -> Any:
-        gate, *up = (getattr(module, name)(x) for name in self.mlp.projections)
-        if not up:
-            y = packed_product(gate, self.function, self.mlp.gate_first)
-        elif gate.dtype == up[0].dtype and gate.shape == up[0].shape:
-            y = product(gate, up[0], self.function)
-        else:
-            y = activation(gate, self.function) * up[0]
-        for name in self.mlp.down:
-            y = getattr(module, name)(y)
-        return y
-
-
-@cache
-def _in_one_pass(base: type, form: _Product) -> type:
-    """A subclass with that forward, for a module to have as its class.
-
-    So the module, with its parameters, hooks and whoever refers to it, stays the same.
-    """
-
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        (x,) = (*args, *kwargs.values())
-        return form(self, x)
-
-    def reduce(self: Any, _: int) -> Any:  # pickle would look for the class by its name
-        return _empty, (base, form), self.__getstate__()
-
-    namespace = {
-        "__module__": __name__,
-        "__doc__": f"{base.__name__} with {form}.",
-        "forward": forward,
-        "extra_repr": lambda self: str(form),
-        "__reduce_ex__": reduce,
-    }
-    return type(base.__name__, (base,), namespace)
-
-
-def _empty(base: type, form: _Product) -> Any:
-    kind: Any = _in_one_pass(base, form)
-    return kind.__new__(kind)
-
-
-class Lookup(nn.Module):  # type: ignore[misc]
-    """y = table(x), for a table of one's own; without derivatives, so for inference only."""
-
-    def __init__(self, table: Table) -> None:
-        """table: for the dtype that x will have."""
-        super().__init__()
-        self.table = table
-
-    def forward(self, x: Tensor) -> Any:
-        return self.table(x)
-
-    def extra_repr(self) -> str:
-        return repr(self.table)
-
 
 # ---- patch and restore --------------------------------------------------------------------------
 
@@ -188,8 +116,9 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     model: any `torch.nn.Module`, in training or not, on the CPU or a CUDA device.
 
     Replaced are the activations of `transformers.activations.ACT2CLS`, of `torch.nn`, and of
-    `torch.nn.functional` where an attribute holds one, also in a `functools.partial`. A module that
-    is shared is replaced by one that is. Gated MLPs, ``down(act(gate(x)) * up(x))`` or the same of
+    `torch.nn.functional` where an attribute holds one, also in a `functools.partial`; a call of
+    that with more arguments than the tensor goes where it went before. A module that is shared is
+    replaced by one that is. Gated MLPs, ``down(act(gate(x)) * up(x))`` or the same of
     the halves of one projection, get the product in one pass; they keep their identity.
 
     Left are functions that cost no more than a copy, modules with hooks or with a forward of their
@@ -227,7 +156,7 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
             continue
         table = tables.pop(name, None)
         if id(value) not in made:
-            made[id(value)] = _substitute(value, function, table)
+            made[id(value)] = substitute(value, function, table)
         slots.append(_Slot(owner, attribute, value, made[id(value)]))
         replaced.append(Found(name, _kind(value), str(table or function)))
         if table is None:
@@ -238,8 +167,8 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
         kind: Any = type(module)
         mlp = None if "forward" in vars(module) else gated_mlp(kind.forward)
         if mlp is not None and (id(module), mlp.activation) in gates:
-            form = _Product(mlp, gates[id(module), mlp.activation])
-            slots.append(_Slot(module, "__class__", kind, _in_one_pass(kind, form)))
+            form = Product(mlp, gates[id(module), mlp.activation])
+            slots.append(_Slot(module, "__class__", kind, in_one_pass(kind, form)))
             replaced.append(Found(name, kind.__name__, str(form)))
     for slot in slots:
         setattr(slot.owner, slot.attribute, slot.after)
@@ -251,14 +180,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, partial):
         return f"partial {_kind(value.func)}"
     return type(value).__name__ if isinstance(value, nn.Module) else value.__name__
-
-
-def _substitute(value: Any, function: str, table: Table | None) -> Any:
-    """A module in the place of a module, a callable in that of a callable."""
-    if isinstance(value, nn.Module):
-        module = Activation(function) if table is None else Lookup(table)
-        return module.train(value.training)
-    return partial(activation, function=function) if table is None else table
 
 
 def restore(handle: Patch) -> None:
@@ -328,7 +249,8 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
         if not isinstance(value, nn.Module):
             slots.append(_Slot(owner, attribute, value, partial(_counted, found[name], value)))
         elif first:
-            hooks.append(value.register_forward_pre_hook(partial(_count, found[name])))
+            count = partial(_count, found[name])
+            hooks.append(value.register_forward_pre_hook(count, with_kwargs=True))
     try:
         for slot in slots:
             setattr(slot.owner, slot.attribute, slot.after)
@@ -349,13 +271,17 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
     return found
 
 
-def _count(calibration: Calibration, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    calibration.update(inputs[0])
+def _count(
+    calibration: Calibration, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
+) -> None:
+    calibration.update(*args, *kwargs.values())
 
 
-def _counted(calibration: Calibration, function: Any, x: Tensor) -> Any:
-    calibration.update(x)
-    return function(x)
+def _counted(
+    calibration: Calibration, function: Any, input: Tensor, *args: Any, **kwargs: Any
+) -> Any:
+    calibration.update(input)
+    return function(input, *args, **kwargs)
 
 
 def linear_tables(

@@ -1,6 +1,8 @@
 """transformers.py: what is kept in a patched model, and that there and back is nowhere."""
 
-from collections.abc import Iterator
+import copy
+import pickle
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -145,6 +147,75 @@ def test_the_summary_counts_what_differs_in_numbers_only() -> None:
         "left: 12",
         "    12 × layers.*.*: ReLU costs no more than a copy",
     ]
+
+
+# ---- arguments beside the tensor ----------------------------------------------------------------
+
+# What a model has for an attribute, and how it may call it.
+CALLS: list[tuple[Any, Callable[[Any, Tensor], Tensor]]] = [
+    (functional.silu, lambda f, x: f(x, inplace=True)),
+    (functional.silu, lambda f, x: f(x, True)),
+    (functional.silu, lambda f, x: f(input=x, inplace=False)),
+    (functional.gelu, lambda f, x: f(x, approximate="tanh")),
+    (partial(functional.gelu, approximate="tanh"), lambda f, x: f(x, approximate="none")),
+    (functional.softplus, lambda f, x: f(x, 2.0)),
+    (functional.elu, lambda f, x: f(x, alpha=0.5)),
+    (torch.tanh, lambda f, x: f(x, out=torch.empty_like(x))),
+]
+PLAIN = [functional.silu, functional.gelu, functional.softplus, torch.tanh, nn.GELU(), nn.SiLU()]
+
+
+@pytest.mark.parametrize("own_table", [False, True])
+@pytest.mark.parametrize(("value", "call"), CALLS)
+def test_calls_with_more_arguments_go_where_they_went(
+    value: Any, call: Callable[[Any, Tensor], Tensor], own_table: bool
+) -> None:
+    model, x = holder_of(value), torch.linspace(-3, 3, 50)
+    changed = x.clone()
+    want = call(value, changed)
+    calibrations = calibrate_call(model, lambda: call(model.act, x.clone()))
+    assert calibrations["act"] == Calibration(x)
+    tables = linear_tables(model, calibrations, size=16) if own_table else None
+    handle = patch(model, tables)
+    for twin in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        given = x.clone()
+        y = call(twin.act, given)
+        assert torch.equal(y, want)
+        assert torch.equal(given, changed)
+        assert (y is given) == torch.equal(changed, want)
+        assert not torch.equal(twin.act(x), value(x))
+    restore(handle)
+    assert model.act is value
+
+
+@pytest.mark.parametrize("value", PLAIN)
+def test_the_tensor_may_be_given_by_name(value: Any) -> None:
+    model, x = holder_of(value), torch.linspace(-3, 3, 50)
+    # Builtin functions of PyTorch know their tensor as input too.
+    assert calibrate_call(model, lambda: model.act(input=x))["act"] == Calibration(x)
+    want = value(input=x)
+    with patched(model):
+        y = model.act(input=x)
+        assert torch.equal(y, model.act(x))
+        compiled = torch.compile(lambda x: model.act(input=x), backend="aot_eager", fullgraph=True)
+        assert torch.equal(compiled(x), y)
+    assert torch.allclose(y, want, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(y, want)
+
+
+def holder_of(value: Any) -> nn.Module:
+    model = nn.Module()
+    model.act = value
+    return model
+
+
+def calibrate_call(model: nn.Module, call: Callable[[], Any]) -> dict[str, Calibration]:
+    """What `calibrate` finds where the forward of the model is this call."""
+    model.forward = lambda _: call()
+    try:
+        return calibrate(model, [torch.zeros(1)])
+    finally:
+        del model.forward
 
 
 # ---- calibration --------------------------------------------------------------------------------
