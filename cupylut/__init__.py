@@ -1,5 +1,8 @@
 """Activation functions by lookup table: optimal domains, CUDA shared memory, any array library."""
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
 from .accuracy import ErrorReport as ErrorReport
 from .calibration import Calibration as Calibration
 from .declaration import Function as Function
@@ -35,3 +38,10 @@ from .tables import load as load
 from .tabulate import quantized as quantized
 from .tabulate import tabulate as tabulate
 from .workers import set_workers as set_workers
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """The modules for a library, which import it: not before they are asked for."""
+    if name in ("jax", "torch", "transformers"):
+        return _import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,6 +60,17 @@ def test_import_is_quiet_and_loads_no_more_than_it_needs() -> None:
     assert run(code) == "[]"
 
 
+def test_modules_for_a_library_are_there_when_they_are_asked_for() -> None:
+    code = """
+import sys, cupylut
+assert not {"torch", "jax", "transformers"} & sys.modules.keys()
+print(cupylut.torch.GELU(), cupylut.jax.lookup.__name__, cupylut.transformers.patched.__name__)
+"""
+    assert run(code) == "GELU(approximate='none') lookup patched"
+    code = "import cupylut; print(hasattr(cupylut, 'tensorflow'), hasattr(cupylut, '__path__'))"
+    assert run(code) == "False True"
+
+
 def test_import_where_processes_do_not_fork() -> None:
     """As on Windows."""
     code = "import os; del os.fork, os.register_at_fork; import cupylut; print(cupylut.tanh(0.0))"
