@@ -113,16 +113,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.set_defaults(run=_bench)
 
     command = commands.add_parser("accuracy", help="measure every table: docs/accuracy.md")
-    command.add_argument("--output", type=Path, metavar="FILE", help="write it to a file")
+    command.add_argument("--output", type=_new_file, metavar="FILE", help="write it to a file")
     command.set_defaults(run=_accuracy)
 
     command = commands.add_parser("model", help="predict the kernels' speed on a GPU")
     command.add_argument(
         "--gpu", choices=[*model.CARDS], default="h100", help="(default: %(default)s)"
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     command.add_argument(
-        "--markdown", type=Path, metavar="FILE", help="write docs/performance.md, of all GPUs"
+        "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
+    )
+    command.add_argument(
+        "--markdown", type=_new_file, metavar="FILE", help="write docs/performance.md, of all GPUs"
     )
     command.set_defaults(run=_model)
 

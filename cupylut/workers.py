@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import ContextVar
+from numbers import Real
 from typing import Any
 
 from numpy.typing import NDArray
@@ -24,14 +25,15 @@ def set_workers(workers: int) -> Iterator[None]:
     As of `scipy.fft.set_workers`, it holds inside the with statement, in this thread or task.
     Arrays of fewer than 131,072 elements stay with one thread. The default is one.
 
-    Raises ValueError for a number below 1.
+    Raises ValueError for anything but a whole number from 1 on.
 
     >>> import numpy as np, cupylut
     >>> x = np.zeros(1_000_000, np.float32)
     >>> with cupylut.set_workers(2):
     ...     y = cupylut.gelu(x)
     """
-    if isinstance(workers, bool) or int(workers) != workers or workers < 1:
+    number = isinstance(workers, Real) and not isinstance(workers, bool)
+    if not number or workers < 1 or workers % 1:  # the rest of infinity is NaN
         raise ValueError(f"workers={workers!r}: give a whole number of threads, 1 or more")
     token = _workers.set(int(workers))
     try:

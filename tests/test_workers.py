@@ -1,6 +1,7 @@
 """workers.py: several threads give the results of one, and do run."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,13 @@ def test_the_number_holds_inside_the_with_statement_only() -> None:
     assert workers._workers.get() == 1
 
 
-@pytest.mark.parametrize("number", [0, -1, 1.5, True])
-def test_a_wrong_number_is_refused(number: float) -> None:
-    with pytest.raises(ValueError, match="workers"), cupylut.set_workers(number):  # type: ignore[arg-type]
+@pytest.mark.parametrize("number", [0, -1, 1.5, True, np.inf, np.nan, None, "2"])
+def test_a_wrong_number_is_refused(number: Any) -> None:
+    with pytest.raises(ValueError, match="workers"), cupylut.set_workers(number):
         pass
+
+
+@pytest.mark.parametrize("number", [2, 2.0, np.int8(2)])
+def test_a_whole_number_of_any_type_is_taken(number: Any) -> None:
+    with cupylut.set_workers(number):
+        assert workers._workers.get() == 2
