@@ -271,8 +271,19 @@ def test_functions_of_the_user(steepness: float, shift: float, scale: float) -> 
     ],
 )
 def test_bad_functions(reference, left: Tail, right: Tail, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        PolynomialTable.build(Function("own", "", reference, left, right), FLOAT32)
+    for dtype in (FLOAT32, np.dtype(np.float64)):
+        with pytest.raises(ValueError, match=message):
+            PolynomialTable.build(Function("own", "", reference, left, right), dtype)
+
+
+def test_tails_that_even_the_largest_numbers_do_not_reach() -> None:
+    f = Function("own", "", lambda x: 1 / (1 + np.abs(x)), ZERO, ZERO)
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    within = (x >= table.domain[0]) & (x <= table.domain[1])
+    y = evaluate(table, x)
+    assert errors(table, f, x[within], y[within]).max() <= 2
+    assert np.abs(y - f(x))[~within].max() <= table.tail_error <= 1.001 * 2.0**-26
 
 
 def test_bad_arguments() -> None:

@@ -145,3 +145,21 @@ def test_other_functions_in_float64(error: float | None) -> None:
         table = tabulate(f, "float64", error=error)
         assert table.kind == "polynomial"
         assert np.abs(table(x) - f(x)).max() <= max(table.error, 8 * np.spacing(50.0))
+
+
+@pytest.mark.parametrize("alpha", [200.0, -200.0, 1e5, 1e300])
+def test_large_functions_in_float64(alpha: float) -> None:
+    """Within 1e-14 of their size, where that is more than 1e-13."""
+    x = np.linspace(-50, 50, 10_001)
+    elu = np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    slope = np.where(x > 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
+    for y, exact in (
+        (cupylut.elu(x, alpha), elu),
+        (tabulate(f"elu({alpha})_derivative", "float64")(x), slope),
+        (tabulate(lambda x: alpha * np.tanh(x), "float64", left=-alpha, right=alpha)(x),
+         alpha * np.tanh(x)),
+    ):  # fmt: skip
+        assert np.abs(y - exact).max() <= 1.001e-14 * abs(alpha)
+    assert tabulate("elu(200)", "float64").error == 2e-12
+    for name in ("gelu_10", "selu", "elu", "laplace", "elu(10)"):
+        assert tabulate(name, "float64").error == 1e-13

@@ -27,6 +27,7 @@ from .halves import (
     Half,
     Member,
     ended,
+    float64_error,
     halves_of,
     jumps,
     magnitudes,
@@ -80,6 +81,8 @@ class Design(NamedTuple):
 def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
     """The smallest table within the promise, or within `error`; see `PolynomialTable.build`."""
     with np.errstate(all="ignore"):
+        if error is None and dtype.itemsize == 8:
+            error = float64_error(f)
         floor = zero_floor(f, dtype) if error is None else 0.0
         goal = Goal(f, dtype, error, f.keeps_zero, floor)
         if floor and not zero_floor(f, dtype, ends=False):

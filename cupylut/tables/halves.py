@@ -15,6 +15,9 @@ PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 # Beside what f is elsewhere: what counts as zero, and what is no continuous change.
 NOTHING, JUMP = 2.0**-64, 2.0**-10
 
+# What float64 tables promise whose function nobody knows better: an absolute error, or beside f.
+FLOAT64_ERROR, FLOAT64_RELATIVE_ERROR = 1e-13, 1e-14
+
 
 class Member(NamedTuple):
     """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a).
@@ -102,8 +105,23 @@ def values(f: Function, x: Float64Array) -> Float64Array:
         ) from error
     if np.isnan(y).any():
         where = x[np.isnan(y)][np.argmin(np.abs(x[np.isnan(y)]))]
-        raise ValueError(f"{f.name}({where:g}) is NaN: give a function of every number")
+        raise ValueError(f"{f.name}({where + 0.0:g}) is NaN: give a function of every number")
     return y
+
+
+def finite_values(f: Function, x: Float64Array) -> Float64Array:
+    """f(x), or a ValueError with name and place where that is not a finite number."""
+    y = values(f, x)
+    if np.isinf(y).any():
+        raise ValueError(f"{f.name}({x[np.isinf(y)][0]:g}) is not finite")
+    return y
+
+
+def float64_error(f: Function) -> float:
+    """The absolute error allowed in float64, where the reference does not tell what 2 ulp are."""
+    constants = [tail.intercept for tail in (f.left, f.right) if tail is not None]
+    size = float(np.abs([*finite_values(f, np.linspace(-1, 1, 65)), *constants]).max())
+    return max(FLOAT64_ERROR, FLOAT64_RELATIVE_ERROR * size)
 
 
 def zero_floor(f: Function, dtype: DType, ends: bool = True) -> float:
@@ -193,10 +211,10 @@ def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
     x = sign * magnitudes(goal.dtype)
     if tail is None:
         return float(np.finfo(goal.dtype).max)
-    exact = values(goal.f, x)
-    if np.isinf(exact).any():
-        raise ValueError(f"{goal.f.name}({x[np.isinf(exact)][0]:g}) is not finite")
+    exact = finite_values(goal.f, x)
     far = ~(np.abs(exact - tail(x)) <= np.maximum(nearly(exact, goal.dtype), allowed))
+    if far[-1] and allowed == 0:
+        return float(np.finfo(goal.dtype).max)  # nowhere
     if far[-1]:
         side = "left" if sign < 0 else "right"
         raise ValueError(

@@ -49,7 +49,6 @@ from ..functions import is_declared
 from .host import CHUNK, Cubics
 from .table import Table, read
 
-FLOAT64_ERROR = 1e-13
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
 _REALS = tuple(np.dtype(t) for t in (np.float32, np.float64))
@@ -178,7 +177,8 @@ class PolynomialTable(Table):
         """The smallest table that keeps the promise, or that is nowhere off by more than `error`.
 
         Where no table of 2 ulp comes with the library, the float64 reference does not tell what
-        2 ulp are in float64: there `error` is 1e-13 if left out.
+        2 ulp are in float64: there `error` is 1e-13 if left out, or 1e-14 of the size of f, the
+        largest of its constant tails and its values on [−1, 1], if that is more.
 
         Raises ValueError where none of 48 KB or less does, saying how near the best came; and
         where f is not a number, or does not approach its tail.
@@ -188,8 +188,6 @@ class PolynomialTable(Table):
         if error is None and cls.is_fitted(function, dtype):
             with resources.as_file(_data_file(function, dtype)) as path:
                 return cls._restore(*read(path)).measured(function, beyond=True)
-        if error is None and dtype == np.float64:
-            error = FLOAT64_ERROR
         if dtype not in _REALS:
             raise ValueError(f"polynomial tables are for float32 and float64, not {dtype.name}")
         if error is not None and not error > 0:
