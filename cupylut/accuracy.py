@@ -210,15 +210,15 @@ def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDA
     return np.concatenate([even, rest]), even.size
 
 
+@np.errstate(all="ignore")
 def error_report(function: Function, x: NDArray[Any], y: NDArray[Any], even: int) -> ErrorReport:
     """The report on results y for inputs x, of which the first `even` fill the domain evenly."""
     wide, exact = widened(x), function(widened(x))
-    with np.errstate(over="ignore", invalid="ignore"):
-        error = np.abs(widened(y) - exact)
-        if y.dtype.itemsize < 8:
-            error[error <= 2 * ulp(exact, np.float64)] = 0
-        # Where the exact value rounds to an infinity, the infinity is right.
-        error[np.isinf(widened(y)) & (widened(y) == widened(round_to(exact, y.dtype)))] = 0
+    error = np.abs(widened(y) - exact)
+    if y.dtype.itemsize < 8:
+        error[error <= 2 * ulp(exact, np.float64)] = 0
+    # Where the exact value rounds to an infinity, the infinity is right.
+    error[np.isinf(widened(y)) & (widened(y) == widened(round_to(exact, y.dtype)))] = 0
     evenly = error[:even][np.isfinite(wide[:even])]
     mean, rms = float(evenly.mean()), float(np.sqrt(np.mean(evenly**2)))
 
@@ -230,8 +230,7 @@ def error_report(function: Function, x: NDArray[Any], y: NDArray[Any], even: int
     once = once[finite]
     x, y, wide, exact, error = x[once], y[once], wide[finite], exact[once], error[once]
     in_ulp = error / ulp(exact, y.dtype)
-    with np.errstate(invalid="ignore"):
-        rise, exact_rise = np.diff(widened(y)), np.diff(exact)
+    rise, exact_rise = np.diff(widened(y)), np.diff(exact)
     # The reference itself wavers by its last bits.
     clear = np.abs(exact_rise) > 8 * ulp(exact[1:], np.float64)
     correct = None if y.dtype.itemsize == 8 else _rounded(function, x, exact, y.dtype)

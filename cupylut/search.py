@@ -52,6 +52,7 @@ class Domain:
     evaluations: int
 
 
+@np.errstate(all="ignore")
 def search(
     function: str | Function | Reference,
     size: int = 1024,

@@ -3,6 +3,7 @@
 from numbers import Real
 from typing import Literal, TypeAlias
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from .accuracy import DType, as_dtype
@@ -26,6 +27,7 @@ from .tables.linear import Nodes, as_domain
 from .tables.quantized import QUANTIZED
 
 
+@np.errstate(all="ignore")
 def tabulate(
     function: str | Function | Reference,
     dtype: DTypeLike = "float32",
@@ -136,6 +138,7 @@ def tabulate(
     return LinearTable.build(f, found, *as_domain(domain), size, nodes)
 
 
+@np.errstate(all="ignore")
 def quantized(
     function: str | Function | Reference,
     dtype: DTypeLike,

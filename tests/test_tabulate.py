@@ -225,6 +225,20 @@ def test_an_error_that_no_dtype_can_keep_to_far_out() -> None:
         assert tabulate(name, dtype, error=1e-6).report.max_abs <= 1e-6
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_tables_are_made_whatever_numpy_is_told_to_raise(dtype: str) -> None:
+    """Underflows are theirs, not the caller's."""
+    with np.errstate(all="raise"):
+        for name in ("gelu", "tanh", "hardswish", "elu"):
+            tabulate(name, dtype)
+            tabulate(name, dtype, size=99)
+            tabulate(name, dtype, error=0.01)
+            cupylut.search(name, 99, norm="mean")
+            cupylut.quantized(name, "int8", "int8")
+            cupylut.quantized(name, "float8_e4m3fn", "float16")
+            cupylut.quantized(name, "bfloat16", "float8_e5m2", scale=0.05, out_scale=0.02)
+
+
 def test_dtypes_must_match(table: cupylut.Table) -> None:
     with pytest.raises(TypeError, match="this table is for float32 and the input gives float64"):
         table(np.zeros(3))
