@@ -51,12 +51,18 @@ def tabulate(
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
     "full", the same from 128 KB that hold all 65,536 results; "compact", the same from half a
     kilobyte on a GPU, for gelu, gelu_tanh, silu and quick_gelu; "gate", within one ulp on every
-    input, for gelu, gelu_tanh and silu in float32; "polynomial", within 2 ulp for any function in
-    float32 and for gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid, tanh and their
-    derivatives in float64, there within 1e-13 for all others; or "linear", the paper's: `size`
-    nodes on [lo, hi], straight lines between them, f's tails outside. Left out, it is the first
-    there is of direct, gate and polynomial, and linear if size, domain, nodes or calibration are
-    given.
+    input, for gelu, gelu_tanh and silu in float32; "polynomial", of any function, see below; or
+    "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
+    Left out, it is the first there is of direct, gate and polynomial, and linear if size, domain,
+    nodes or calibration are given.
+
+    A polynomial table says what it keeps to when it is printed. In float32 that is 2 ulp on every
+    input for all of `FUNCTIONS`, and for callables but in two places: where f crosses zero away
+    from x = 0, an absolute error of a tenth of a millionth of its values near 0 is allowed, and
+    where a tail is approached as slowly as by 1/x², 1.5e-8 far out. In float64 it is 2 ulp for
+    gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid and tanh as far as they are more than
+    1e-16; below, they are their tail: sigmoid(−38.) is 0. For all others it is an absolute error of
+    1e-13, or of 1e-14 of the largest constant tail and value on [−1, 1], if that is more.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
@@ -64,9 +70,9 @@ def tabulate(
     error has both signs and is half as large. calibration: real inputs; then the optimal domain is
     the one with the smallest mean error over them.
 
-    error: the largest absolute error allowed. The table is then the smallest one that keeps to it,
-    of any kind or of the one given; linear and polynomial ones of at most 48 KB, which every GPU
-    has of shared memory, are tried.
+    error: the largest absolute error allowed, roundings to the dtype included, however large x is.
+    The table is then the smallest one that keeps to it, of any kind or of the one given; linear and
+    polynomial ones of at most 48 KB, which every GPU has of shared memory, are tried.
 
     The table is immutable. ``table(x)`` evaluates it on an array of any library, ``table.report``
     says how far it is from f, ``table.save(path)`` keeps it.
@@ -74,7 +80,8 @@ def tabulate(
     Raises ValueError for an unknown function, kind or dtype, for a size, domain or nodes that make
     no table of this kind, for a calibration without two inputs that differ or with a domain
     beside it, for an error out of reach, saying how near the best table comes, and for a callable
-    that is not finite or does not approach its tails.
+    that is not finite or does not approach its tails (looked at as by `cupylut.search`); TypeError
+    for a callable that does not return a real number for each element.
 
     Source: Kim, Kim and Seo, "Lookup Table Optimization for Efficient GPU Inference of High-Cost
     Activation Functions" (2024).
@@ -101,6 +108,11 @@ def tabulate(
     >>> softsign = tabulate(lambda x: x / (1 + abs(x)), left=-1.0, right=1.0)
     >>> softsign(np.float32([-np.inf, -3, 1]))
     array([-1.  , -0.75,  0.5 ], dtype=float32)
+
+    One that crosses zero elsewhere than at 0:
+
+    >>> tabulate(lambda x: np.tanh(x - 0.3), left=-1.0, right=1.0)
+    PolynomialTable(<lambda>, float32, 39 segments of degree 5, at most max(0.81 ulp, 4.2e-08))
     """
     f = _function(function, left, right)
     found = as_dtype(dtype)

@@ -1,4 +1,4 @@
-"""Polynomials on segments, for any function: within 2 ulp of it in float32 and float64.
+"""Polynomials on segments, for any function: within 2 ulp of it, or what the table says.
 
 Derivation. Either sign of x has its own table over a = |x|, a `Side`:
 
@@ -140,7 +140,7 @@ class Side:
 class PolynomialTable(Table):
     """Polynomials of one degree, at most 2 ulp from the function on `domain`; see `tabulate`.
 
-    The promise: |table(x) − f(x)| ≤ max(2 ulp of f(x), `floor`) for x in `domain`, and
+    The promise: |table(x) − f(x)| ≤ 2·max(ulp of f(x), `floor`) for x in `domain`, and
     ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f crosses zero
     elsewhere than at 0. `worst_ulp` is the largest error of the kernel that was met, in ulp, or in
     floors where these are larger. If the table was made for an `error`, that is the promise, for
