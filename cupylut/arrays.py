@@ -73,10 +73,12 @@ class NumpyArrays:
 
         Of x's kind where that kind can be written to; `finish` converts the others.
         """
-        # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
-        broadcast = 0 in view.strides and any(stride == 0 for stride, _ in layout.steps(view))
-        result = layout.empty_like(view, dtype, "C" if broadcast else "K")
+        result = layout.empty_like(view, dtype)
         return result, result
+
+    def scratch_like(self, view: Any, dtype: DType, x: Any) -> Any:
+        """A view like that of `empty_like`, of memory that is given back when the call is done."""
+        return layout.scratch_like(view, dtype)
 
     def finish(self, result: Any, x: Any) -> Any:
         """What the caller gets for a filled `empty_like`."""
@@ -179,6 +181,10 @@ class TorchArrays(NumpyArrays):
         part = x[tuple(map(slice, view.shape))]  # of a packed x, the view is half
         result = torch.empty_like(part, dtype=getattr(torch, dtype.name), requires_grad=False)
         return result, self.view(result)
+
+    def scratch_like(self, view: Any, dtype: DType, x: Any) -> Any:
+        """Of PyTorch's memory, which takes care of graphs."""
+        return self.empty_like(view, dtype, x)[1]
 
     def finish(self, result: Any, x: Any) -> Any:
         return result

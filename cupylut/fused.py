@@ -1,7 +1,7 @@
 """An activation with what is around it, in one pass: y = residual + scale·f(x + bias).
 
-f comes from a float32 table (float64 for float64 arrays) and everything is computed in that
-precision, so that a 16-bit result is rounded once.
+f comes from a table with float32 results (float64 for float64 arrays) and everything is computed in
+that precision, so that a 16-bit result is rounded once.
 
 `evaluate` works on arrays of one dtype; `kernels/fused.cu` is its device half. It also takes a
 factor like x that f is multiplied by: with the table of f′, and the incoming gradient for a factor,
@@ -17,9 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, device, layout, rows, workers
+from .accuracy import DType
 from .functions import as_function
 from .gated import laid_out, values
-from .ops import checked, compute_dtype, default_table, filled, is_tensor, uncompiled
+from .ops import (
+    checked,
+    compute_dtype,
+    default_table,
+    filled,
+    is_tensor,
+    product_table,
+    uncompiled,
+)
 from .tables import Table
 
 
@@ -60,8 +69,9 @@ def _evaluate(
     with np.errstate(all="ignore"):
         for block in rows.blocks(x.shape):
             columns = block[-1]
-            y = x[block].astype(table.dtype)
+            y = x[block]
             if bias is not None:
+                y = y.astype(table.dtype)
                 y += bias[columns].astype(y.dtype)
             y = values(table, y)
             if has_factor:
@@ -92,7 +102,14 @@ def launches(
     entry = "+".join(["fused_activation", *macros])
     for part in rows.parts(x, *operands.values(), out):
         width = part[0].shape[1] if x.ndim == 2 else 1
-        yield entry, part, (table.dtype.type(number or 0), rows.divisor(width))
+        yield entry, part, (table.result_dtype.type(number or 0), rows.divisor(width))
+
+
+def table_for(function: str, dtype: DType, has_bias: bool) -> Table:
+    """The table of f for x of this dtype: of the sum with a bias, which is not rounded to it."""
+    if has_bias:
+        return default_table(function, compute_dtype(dtype))
+    return product_table(function, dtype)
 
 
 def fused(
@@ -172,7 +189,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
                 raise TypeError(
                     f"x gives {dtype}, {name} {library.result_dtype(other)}: convert one"
                 )
-        table = default_table(function, compute_dtype(dtype))
+        table = table_for(function, dtype, "bias" in given)
         if any(map(library.is_traced, (view, number, *views.values()))):
             from . import jax
 
@@ -215,7 +232,7 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
     width = out.shape[-1] if out.ndim else 1
     target = out
     if columns and not out.flags.c_contiguous:
-        target = layout.empty_like(out, order="C")
+        target = layout.scratch_like(out, order="C")
 
     def arranged(view: Any) -> Any:
         view = laid_out(view, target)

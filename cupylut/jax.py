@@ -68,12 +68,12 @@ def product(table: Table, x: Any, z: Any) -> Any:
 def fused(
     table: Table, x: Any, *, bias: Any = None, scale: Any = None, residual: Any = None
 ) -> Any:
-    """residual + scale·table(x + bias) for JAX arrays, in the dtype of the table."""
+    """residual + scale·table(x + bias) for JAX arrays, in the dtype of the table's results."""
     y = x.astype(table.dtype)
     y = lookup(table, y if bias is None else y + bias.astype(table.dtype))
     if scale is not None:
-        y = y * jnp.asarray(scale, table.dtype)
-    return y if residual is None else y + residual.astype(table.dtype)
+        y = y * jnp.asarray(scale, y.dtype)
+    return y if residual is None else y + residual.astype(y.dtype)
 
 
 # Compiled by itself, a lookup that a model does many times is traced once, and its table is held

@@ -30,12 +30,28 @@ def is_dense(view: Any) -> bool:
 
 
 def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
-    """A new array like a dense view, with the same order in memory or in C order, and its dtype."""
+    """A new dense array like a view, with the same order in memory or in C order, and its dtype."""
     module: Any = np if isinstance(view, np.ndarray) else require_cupy()
     dtype = view.dtype if dtype is None else dtype
+    # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
+    if 0 in view.strides and any(stride == 0 for stride, _ in steps(view)):
+        order = "C"
     if dtype in EIGHT_BIT[1:]:  # CuPy sees memory as such floats, but makes none
         return module.empty_like(view, dtype=np.uint8, order=order).view(dtype)
     return module.empty_like(view, dtype=dtype, order=order)
+
+
+def scratch_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
+    """The same, for what is given back when the call is done.
+
+    A graph would go on writing to it, so RuntimeError is raised while CuPy captures one.
+    """
+    if not isinstance(view, np.ndarray) and require_cupy().cuda.get_current_stream().is_capturing():
+        raise RuntimeError(
+            "these arrays need a copy, whose memory would be another array's when the graph is "
+            "replayed: pass dense arrays of one dtype and order in memory, or capture none"
+        )
+    return empty_like(view, dtype, order)
 
 
 def copy(source: Any, target: Any) -> None:

@@ -87,7 +87,7 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
     """target = table(source) for a dense target of the table's result dtype."""
     if source.dtype != table.dtype or not layout.same_layout(source, target):
         in_place = table.dtype == table.result_dtype
-        dense = target if in_place else layout.empty_like(target, table.dtype)
+        dense = target if in_place else layout.scratch_like(target, table.dtype)
         layout.copy(source, dense)
         source = dense
     x, y = layout.flat(source), layout.flat(target)
@@ -128,7 +128,7 @@ def filled(
     if layout.is_dense(target):
         fill(target)
     else:
-        _, dense = library.empty_like(view, dtype, x)
+        dense = library.scratch_like(view, dtype, x)
         fill(dense)
         layout.copy(dense, target)
     library.written(out)

@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .fused import check_shape, evaluate, launches
+from .fused import check_shape, evaluate, launches, table_for
 from .torch_dispatch import SingleLevelFunction, below, in_front, primal, recording, register
 from .torch_operators import (
+    NUMPY_DTYPES,
     alike,
     check_operand,
-    compute_table,
     derivative,
     laid_out,
     launch,
@@ -101,7 +101,7 @@ def _run(x: Tensor, function: str, *operands: Any) -> Tensor:
         "residual": None if residual is None else arranged(residual),
         "out": arranged(target),
     }
-    table = compute_table(function, x)
+    table = table_for(function, NUMPY_DTYPES[x.dtype], bias is not None)
     if x.is_cuda:
         tensors["scale"] = number if scale is None else tensors["scale"]
         for entry, pointers, by_value in launches(table, **tensors):

@@ -5,13 +5,14 @@ Whatever would copy, or launch a kernel, fails here: there is no driver.
 
 import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from samples import BFLOAT16
 
-from cupylut import arrays, layout, ops
+from cupylut import arrays, gated, layout, ops
 from cupylut.arrays import FLOATS8
 
 cupy = pytest.importorskip("cupy")
@@ -88,3 +89,19 @@ def test_an_address_between_items_is_refused() -> None:
     with pytest.raises(TypeError, match="at an address that is no multiple of its item size: copy"):
         arrays.library_of(x).view(x)
     assert arrays.library_of(x).view(x[:0]).size == 0
+
+
+def test_copies_are_refused_while_a_graph_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their memory is given back, and the graph would write to it again and again."""
+    capturing = False
+    stream = SimpleNamespace(is_capturing=lambda: capturing)
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: stream)
+    x, dense = cupy.empty((3, 4), np.float32).T, cupy.empty((4, 3), np.float32)
+    monkeypatch.setattr(cupy.ndarray, "__setitem__", lambda *_: None)  # which is a kernel's work
+    assert gated.laid_out(x, dense).strides == dense.strides
+    capturing = True
+    assert gated.laid_out(dense, dense) is dense
+    with pytest.raises(RuntimeError, match="whose memory would be another array's"):
+        gated.laid_out(x, dense)
+    with pytest.raises(RuntimeError, match="need a copy"):
+        arrays.library_of(x).scratch_like(x, x.dtype, x)
