@@ -20,6 +20,7 @@ from test_linear import assert_same_bits, evaluate
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
+from cupylut.functions import as_function
 from cupylut.tables.linear import CHUNK
 from cupylut.tables.polynomial import Layout
 
@@ -162,6 +163,16 @@ def test_the_table_says_what_it_promises_and_where() -> None:
     assert long_tails.report.max_abs < 1e-7
 
     assert repr(table_for("mish")).endswith(f"at most {table_for('mish').worst_ulp:.2f} ulp)")
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
+@pytest.mark.parametrize("name", ["elu(0.0)_derivative", "leaky_relu(0.0)_derivative"])
+def test_a_step_that_is_zero_at_zero(name: str, dtype: np.dtype, compiler: str) -> None:
+    """What multiplies the gradient behind a relu."""
+    table = PolynomialTable.build(as_function(name), dtype)
+    x = np.array([-np.inf, -3, -1e-45, -0.0, 0.0, 1e-45, 3, np.inf], dtype)
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        np.testing.assert_allclose(y, x > 0, rtol=0, atol=4 * np.finfo(np.float64).eps)
 
 
 def test_values_at_a_jump() -> None:

@@ -26,6 +26,7 @@ from .halves import (
     Goal,
     Half,
     Member,
+    divides_by_x,
     ended,
     float64_error,
     halves_of,
@@ -84,7 +85,7 @@ def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
         if error is None and dtype.itemsize == 8:
             error = float64_error(f)
         floor = zero_floor(f, dtype) if error is None else 0.0
-        goal = Goal(f, dtype, error, f.keeps_zero, floor)
+        goal = Goal(f, dtype, error, divides_by_x(f), floor)
         if floor and not zero_floor(f, dtype, ends=False):
             exact = replace(goal, floor=0.0)
             design = smallest(exact, [ended(half, dtype) for half in halves_of(exact, 0.0)])

@@ -12,7 +12,7 @@ from ..declaration import Float64Array, Function, Tail
 # What tables promise and, since the points tried are not all inputs, what they are designed for.
 PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 
-# Beside what f is elsewhere: what counts as zero, and what is no continuous change.
+# What counts as zero, beside what f is elsewhere, and what is no continuous change.
 NOTHING, JUMP = 2.0**-64, 2.0**-10
 
 # What float64 tables promise whose function nobody knows better: an absolute error, or beside f.
@@ -69,6 +69,11 @@ class Goal:
     @property
     def promise(self) -> float:
         return PROMISE if self.error is None else 1.0
+
+
+def divides_by_x(f: Function) -> bool:
+    """Whether the polynomials are those of f(x)/x: where f(0) = 0 and f does not jump there."""
+    return f.keeps_zero and bool((np.abs(f([-(2.0**-60), 2.0**-60])) < JUMP).all())
 
 
 def jumps(f: Function) -> list[float]:
