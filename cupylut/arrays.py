@@ -113,7 +113,7 @@ class CupyArrays(NumpyArrays):
 
 
 class TorchArrays(NumpyArrays):
-    """PyTorch tensors on the CPU and CUDA devices, for tables and out=: see torch_operators.py."""
+    """PyTorch tensors on the CPU and CUDA devices, for tables and out=: see torch/operators.py."""
 
     def context(self, x: Any) -> AbstractContextManager[Any]:
         self._check(x)

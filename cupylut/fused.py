@@ -162,9 +162,9 @@ def fused(
     if not is_tensor(x):
         return _run(function, x, operands, out)
     if out is None:
-        from . import torch_fused  # above this module; imports torch
+        from .torch.fused import fused  # above this module; imports torch
 
-        return torch_fused.fused(x, function, **operands)
+        return fused(x, function, **operands)
     return uncompiled(_run, function, x, operands, out)
 
 

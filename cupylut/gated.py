@@ -159,11 +159,11 @@ def _gated(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
     if not is_tensor(gate):
         return _run(function, gate, up, gate_first, out)
     if out is None and (up is None or is_tensor(up)):
-        from . import torch_operators, torch_packed  # above this module; import torch
+        from .torch import operators, packed  # above this module; import torch
 
         if up is None:
-            return torch_packed.packed_product(gate, function, gate_first)
-        return torch_operators.product(gate, up, function)
+            return packed.packed_product(gate, function, gate_first)
+        return operators.product(gate, up, function)
     return uncompiled(_run, function, gate, up, gate_first, out)
 
 

@@ -24,7 +24,7 @@ def apply(function: str | Table, x: Any, out: Any = None) -> Any:
     if not is_tensor(x):
         return _apply(function, x, out)
     if isinstance(function, str) and out is None:
-        from .torch_operators import activation  # above this module; imports torch
+        from .torch.operators import activation  # above this module; imports torch
 
         return activation(x, function)
     return uncompiled(_apply, function, x, out)

@@ -1,4 +1,4 @@
-"""mlp.py: which forward methods are gated MLPs, and which only look like one."""
+"""transformers/mlp.py: which forward methods are gated MLPs, and which only look like one."""
 
 from collections.abc import Callable
 from functools import cache
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cupylut.mlp import GatedMLP, gated_mlp
+from cupylut.transformers.mlp import GatedMLP, gated_mlp
 
 SEPARATE = GatedMLP("act", ("gate", "up"), ("down",))
 HALVES = GatedMLP("act", ("both",), ("down",))

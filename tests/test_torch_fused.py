@@ -19,7 +19,9 @@ from torch_samples import close, numbers
 
 import cupylut
 import cupylut.torch
-from cupylut import device, rows, torch_fused, torch_packed
+from cupylut import device, rows
+from cupylut.torch import fused as torch_fused
+from cupylut.torch import packed as torch_packed
 
 # Of torch.jit inside torch.func.jvp.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

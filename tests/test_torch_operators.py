@@ -33,11 +33,12 @@ from torch_samples import (
 
 import cupylut
 import cupylut.torch
-from cupylut import device, torch_operators
+from cupylut import device
 from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.declaration import Function
 from cupylut.functions import FUNCTIONS, as_function
 from cupylut.ops import default_table
+from cupylut.torch import operators as torch_operators
 
 # Of torch.jit inside torch.func.jvp.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")

@@ -1,4 +1,4 @@
-"""transformers_activations.py: which function stands there, and what is left and why.
+"""transformers/activations.py: which function stands there, and what is left and why.
 
 The oracle is the activation itself, in float64.
 """
@@ -17,7 +17,7 @@ transformers = pytest.importorskip("transformers")
 from cupylut import FUNCTIONS  # noqa: E402
 from cupylut.functions import as_function  # noqa: E402
 from cupylut.torch import Activation  # noqa: E402
-from cupylut.torch_operators import activation  # noqa: E402
+from cupylut.torch.operators import activation  # noqa: E402
 from cupylut.transformers import patch  # noqa: E402
 
 activations = transformers.activations

@@ -1,4 +1,4 @@
-"""transformers_kernels.py: the layers are what the kernels package demands.
+"""transformers/kernels.py: the layers are what the kernels package demands.
 
 That package is not needed: it would set the forward of one module to that of our class.
 """
@@ -12,7 +12,7 @@ from torch import nn  # noqa: TID251
 
 activations = pytest.importorskip("transformers").activations
 
-from cupylut.transformers_kernels import kernel_mapping  # noqa: E402
+from cupylut.transformers.kernels import kernel_mapping  # noqa: E402
 
 # The name that a decorator gives each class of transformers.
 CLASSES = {

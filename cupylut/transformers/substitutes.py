@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..tables import Table
+from ..torch import Activation
+from ..torch.operators import activation, product
+from ..torch.packed import packed_product
 from .mlp import GatedMLP
-from .tables import Table
-from .torch import Activation
-from .torch_operators import activation, product
-from .torch_packed import packed_product
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What PyTorch's dispatcher asks of an operator: shapes, derivatives, batching rules, and refusals.
 
-`register` gives the operators of torch_operators.py and torch_fused.py all of it.
+`register` gives the operators of operators.py and fused.py all of it.
 """
 
 from collections.abc import Callable, Iterator

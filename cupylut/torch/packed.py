@@ -3,7 +3,7 @@
     packed_product(p, f, gate_first)                  f(gate)·up
     packed_product_gradient(p, grad, f, gate_first)   grad·up·f′(gate) and grad·f(gate), packed
 
-They are `product` and `product_gradient` of torch_operators.py, and read and write packed memory.
+They are `product` and `product_gradient` of operators.py, and read and write packed memory.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import gated
-from .ops import product_table
-from .torch_dispatch import SingleLevelFunction, below, primal, recording, register
-from .torch_operators import (
+from .. import gated
+from ..ops import product_table
+from .dispatch import SingleLevelFunction, below, primal, recording, register
+from .operators import (
     NUMPY_DTYPES,
     alike,
     derivative,

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .torch_operators import activation
+from ..torch.operators import activation
 
 LAYERS = {
     "FastGELU": "gelu_tanh",

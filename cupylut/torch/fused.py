@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .fused import check_shape, evaluate, launches, table_for
-from .torch_dispatch import SingleLevelFunction, below, in_front, primal, recording, register
-from .torch_operators import (
+from ..fused import check_shape, evaluate, launches, table_for
+from .dispatch import SingleLevelFunction, below, in_front, primal, recording, register
+from .operators import (
     NUMPY_DTYPES,
     alike,
     check_operand,

@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn import functional
 from transformers import activations
 
-from .functions import FUNCTIONS, elu
-from .ops import gelu_form
-from .torch import Activation
+from ..functions import FUNCTIONS, elu
+from ..ops import gelu_form
+from ..torch import Activation
 
 
 class Verdict(NamedTuple):

@@ -1,52 +1,18 @@
-"""Hugging Face models: every activation and gated MLP of a model through tables, in one line.
-
-    with cupylut.transformers.patched(model):
-        model(**inputs)
-
-Works on any `torch.nn.Module`. What a module computes is known by its type and settings, never by
-the name of the attribute that holds it, and it is replaced by that very function: gelu and its tanh
-form, which differ by up to 4.7e-4, stay apart. What is not recognised beyond doubt stays as it is;
-`print(patch(model))` lists both.
-
-Parameters, the keys of the state dict and the classes that `isinstance` sees of a gated MLP are
-untouched, so training, saving, copying, pickling and torch.compile go on as before.
-"""
+"""patch and restore: the activations and gated MLPs of a model replaced, and put back."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-import torch
-from numpy.typing import DTypeLike
-from torch import Tensor, nn
-from tqdm import tqdm
+from torch import nn
 
-from .calibration import Calibration
-from .declaration import Function
-from .functions import as_function
+from ..tables import Table
+from .activations import Verdict, verdict
 from .mlp import gated_mlp
-from .tables import Table
-from .tabulate import tabulate
-from .transformers_activations import Verdict, verdict
-from .transformers_kernels import kernel_mapping
-from .transformers_substitutes import Lookup, Product, in_one_pass, substitute
-
-__all__ = [
-    "Found",
-    "Lookup",
-    "Patch",
-    "calibrate",
-    "kernel_mapping",
-    "linear_tables",
-    "patch",
-    "patched",
-    "restore",
-]
-
-# ---- patch and restore --------------------------------------------------------------------------
+from .substitutes import Product, in_one_pass, substitute
 
 
 class Found(NamedTuple):
@@ -58,7 +24,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Slot:
+class Slot:
     """An attribute that refers to `after` instead of `before`."""
 
     owner: Any
@@ -74,7 +40,7 @@ class Patch:
     or the reason. As a string it is a summary, a line for all that differ only in numbers.
     """
 
-    def __init__(self, replaced: list[Found], left: list[Found], slots: list[_Slot]) -> None:
+    def __init__(self, replaced: list[Found], left: list[Found], slots: list[Slot]) -> None:
         """Made by `patch`."""
         self.replaced = tuple(replaced)
         self.left = tuple(left)
@@ -99,7 +65,7 @@ def _summary(found: tuple[Found, ...], form: str) -> Iterator[str]:
         yield f"  {count:4} × {name}: {text}"
 
 
-def _members(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any, Verdict]]:
+def members(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any, Verdict]]:
     """Every activation: its full name, who holds it as which attribute, itself, and the verdict."""
     for path, owner in model.named_modules():
         if verdict(owner) != Verdict():
@@ -145,19 +111,19 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     tables = dict(tables or {})
     replaced: list[Found] = []
     left: list[Found] = []
-    slots: list[_Slot] = []
+    slots: list[Slot] = []
     made: dict[int, Any] = {}
     gates: dict[tuple[int, str], str] = {}
     if verdict(model) != Verdict():
         left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
-    for name, owner, attribute, value, (function, reason) in _members(model):
+    for name, owner, attribute, value, (function, reason) in members(model):
         if function is None:
             left.append(Found(name, _kind(value), reason))
             continue
         table = tables.pop(name, None)
         if id(value) not in made:
             made[id(value)] = substitute(value, function, table)
-        slots.append(_Slot(owner, attribute, value, made[id(value)]))
+        slots.append(Slot(owner, attribute, value, made[id(value)]))
         replaced.append(Found(name, _kind(value), str(table or function)))
         if table is None:
             gates[id(owner), attribute] = function
@@ -168,7 +134,7 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
         mlp = None if "forward" in vars(module) else gated_mlp(kind.forward)
         if mlp is not None and (id(module), mlp.activation) in gates:
             form = Product(mlp, gates[id(module), mlp.activation])
-            slots.append(_Slot(module, "__class__", kind, in_one_pass(kind, form)))
+            slots.append(Slot(module, "__class__", kind, in_one_pass(kind, form)))
             replaced.append(Found(name, kind.__name__, str(form)))
     for slot in slots:
         setattr(slot.owner, slot.attribute, slot.after)
@@ -206,6 +172,7 @@ def restore(handle: Patch) -> None:
 def patched(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Iterator[Patch]:
     """Within a with statement: `patch`; after it: `restore`.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.SiLU())
     >>> with patched(model) as patch:
     ...     y = model(torch.tensor([1.0]))
@@ -219,108 +186,3 @@ def patched(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Iter
         yield handle
     finally:
         restore(handle)
-
-
-# ---- calibration --------------------------------------------------------------------------------
-
-
-def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration]:
-    """The inputs of every activation that `patch` would replace, while the model runs on batches.
-
-    batches: of each the model is called with ``**batch`` if it is a mapping, ``*batch`` if it is a
-    tuple or list, else ``batch``; in evaluation and inference mode. A terminal shows the progress.
-
-    Returns a `cupylut.Calibration` for each name. Calibrations of several runs or processes add up.
-
-    >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
-    >>> calibrate(model, [torch.randn(16, 4), torch.randn(2, 4)])["1"].count
-    144
-    """
-    found: dict[str, Calibration] = {}
-    shared: dict[int, Calibration] = {}
-    slots: list[_Slot] = []
-    hooks = []
-    modes = {module: module.training for module in model.modules()}
-    for name, owner, attribute, value, (function, _) in list(_members(model)):
-        if function is None:
-            continue
-        first = id(value) not in shared
-        found[name] = shared.setdefault(id(value), Calibration())
-        if not isinstance(value, nn.Module):
-            slots.append(_Slot(owner, attribute, value, partial(_counted, found[name], value)))
-        elif first:
-            count = partial(_count, found[name])
-            hooks.append(value.register_forward_pre_hook(count, with_kwargs=True))
-    try:
-        for slot in slots:
-            setattr(slot.owner, slot.attribute, slot.after)
-        model.eval()
-        with torch.inference_mode():
-            for batch in tqdm(batches, desc="calibrating", unit="batch", disable=None):
-                if isinstance(batch, Mapping):
-                    model(**batch)
-                else:
-                    model(*(batch if isinstance(batch, tuple | list) else (batch,)))
-    finally:
-        for slot in slots:
-            setattr(slot.owner, slot.attribute, slot.before)
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
-    return found
-
-
-def _count(
-    calibration: Calibration, _: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
-) -> None:
-    calibration.update(*args, *kwargs.values())
-
-
-def _counted(
-    calibration: Calibration, function: Any, input: Tensor, *args: Any, **kwargs: Any
-) -> Any:
-    calibration.update(input)
-    return function(input, *args, **kwargs)
-
-
-def linear_tables(
-    model: nn.Module,
-    calibrations: Mapping[str, Calibration],
-    dtype: DTypeLike = "float32",
-    size: int = 1024,
-) -> dict[str, Table]:
-    """For each activation the linear table with the smallest mean error on its own inputs.
-
-    Where that table would jump by more than 0.02 at an end of its domain, to the tail beyond which
-    the next input may lie, it is the one with the smallest largest error.
-
-    calibrations: by name, as `calibrate` gives them; without inputs, as of an activation that was
-    not reached, they make no table. dtype: of the activations while the model runs. size: nodes.
-
-    >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
-    >>> calibration = Calibration(torch.linspace(-4, 4, 1000))
-    >>> tables = linear_tables(model, {"1": calibration}, size=256)
-    >>> with torch.no_grad(), patched(model, tables) as handle:
-    ...     print(model[1])
-    Lookup(LinearTable(gelu, float32, 256 nodes on [-4, 4]))
-    """
-    tables: dict[str, Table] = {}
-    for name, *_, (function, _reason) in _members(model):
-        if function is None or name not in calibrations or not calibrations[name].count:
-            continue
-        linear = partial(tabulate, function, dtype, kind="linear", size=size)
-        tables[name] = linear(calibration=calibrations[name])
-        if _jump(as_function(function), tables[name]) > _LARGEST_JUMP:
-            tables[name] = linear()
-    return tables
-
-
-_LARGEST_JUMP = 0.02  # the paper's tables have 0.015 (gelu), 0.014 (tanh form) and 0.095 (silu)
-
-
-def _jump(f: Function, table: Any) -> float:
-    """By how much a linear table jumps at an end of its domain, to the tail that is beyond."""
-    left, right = f.tails
-    ends = (table.lo, left), (table.hi, right)
-    return max(abs(float(f(end)) - float(tail(end))) for end, tail in ends)

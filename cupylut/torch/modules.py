@@ -1,22 +1,14 @@
-"""PyTorch: the functions as modules, in place of those of `torch.nn`.
-
-The functions themselves are `cupylut.gelu` and so on, which take tensors; `activation`, `product`
-and `packed_product` are the same for a function by name.
-
-`cupylut.gelu(tensor)` imports by itself what it needs. A program that loads an exported model
-imports this module beforehand, so that its operators are there.
-"""
+"""The functions as modules, in place of those of `torch.nn`."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from .functions import as_function
-from .ops import gelu_form
-from .torch_fused import fused  # noqa: F401  (an operator, for exported models)
-from .torch_operators import activation, product
-from .torch_packed import packed_product
+from ..functions import as_function
+from ..ops import gelu_form
+from .operators import activation, product
+from .packed import packed_product
 
 
 class Activation(torch.nn.Module):  # type: ignore[misc]

@@ -1,7 +1,7 @@
 """PyTorch operators: the functions with derivatives, batching rules and shapes.
 
 Operators in `torch.ops.cupylut` are all that autograd, torch.compile, torch.export and torch.func
-see: three here, and those of torch_packed.py and torch_fused.py. A function goes by its key, a
+see: three here, and those of packed.py and fused.py. A function goes by its key, a
 string such as "gelu", "elu(0.5)" or "gelu_derivative":
 
     activation(x, f)                  f(x)
@@ -28,11 +28,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import arrays, device, gated, layout, rows, workers
-from .accuracy import DType
-from .ops import compute_dtype, default_table, derivative_table, product_table
-from .tables import Table
-from .torch_dispatch import SingleLevelFunction, below, primal, recording, register
+from .. import arrays, device, gated, layout, rows, workers
+from ..accuracy import DType
+from ..ops import compute_dtype, default_table, derivative_table, product_table
+from ..tables import Table
+from .dispatch import SingleLevelFunction, below, primal, recording, register
 
 
 def activation(x: Tensor, function: str) -> Tensor:
