@@ -274,7 +274,7 @@ def reach(f: Function, sign: float) -> float:
     tail = f.tails[0 if sign < 0 else 1]
     octaves = np.exp2(np.arange(np.log2(_FARTHEST) + 1))
     x = sign * octaves[:, None] * np.linspace(1, 2, _POINTS)
-    exact = f(x)
+    exact = f(x.ravel()).reshape(x.shape)
     if not np.isfinite(exact).all():
         raise ValueError(
             f"{f.name}({x[~np.isfinite(exact)][0]:g}) is not finite: give a function of every "
