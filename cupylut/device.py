@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .accuracy import DType
 from .functions import FUNCTIONS
-from .tables import LinearTable, QuantizedTable, Table
+from .tables import LinearTable, Table
 from .tables.linear import node_values
 from .tuning import WIDE, Tuning, tuning
 
@@ -79,15 +79,10 @@ KERNELS = {
 }
 
 
-def entry_point(table: Table) -> str:
-    """The kernel of `KERNELS` that evaluates a table over an array."""
-    return "quantized" if isinstance(table, QuantizedTable) else "elementwise"
-
-
 def defines(tables: tuple[Table, ...], dtype: DType) -> dict[str, str]:
     """What a kernel of `KERNELS` must be compiled with for these tables and dtype of arrays."""
     structs = dict(zip(("TABLE", "SLOPE"), (table.struct for table in tables), strict=False))
-    if isinstance(tables[0], QuantizedTable):  # which names the types of both arrays
+    if tables[0].entry_point == "quantized":  # whose struct names the types of both arrays
         return structs
     return {"SCALAR": SCALARS[dtype.name], **structs}
 
@@ -175,6 +170,9 @@ class _Launch:
         macros = defines(tables, dtype) | parameters.defines(wide) | dict.fromkeys(operands, "true")
         file, inputs = KERNELS[entry]
         inputs += len({"FACTOR", "RESIDUAL"} & set(operands))
+        # A vector has as many elements as fit of the wider of x and y.
+        result = tables[0].result_dtype if entry == "quantized" else dtype
+        elements = parameters.elements(max(dtype.itemsize, result.itemsize), inputs)
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
             self.shared, entry = 0, f"{entry}_uncached"
         self.kernel = kernel(device, file, entry, macros)
@@ -184,10 +182,7 @@ class _Launch:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
         self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
         self.count = np.int64 if wide else np.uint32
-        # A vector has as many elements as fit of the wider of x and y.
-        result = tables[0].result_dtype if isinstance(tables[0], QuantizedTable) else dtype
-        widest = max(dtype.itemsize, result.itemsize)
-        self.block_elements = self.threads * parameters.elements(widest, inputs)
+        self.block_elements = self.threads * elements
         # CuPy copies arguments by value before the launch; entries hold device memory alive. The
         # structs go as plain bytes: NumPy takes microseconds to tell CuPy what fields one has.
         self.tables = tuple(
@@ -318,7 +313,7 @@ def on_device_and_stream(device: int, stream: int) -> Iterator[None]:
 
 def evaluate(table: Table, x: Any, out: Any) -> None:
     """out = table(x) for flat CuPy arrays of the table's dtypes, on CuPy's current stream."""
-    run(entry_point(table), (table,), x, out)
+    run(table.entry_point, (table,), x, out)
 
 
 def resident_entries(table: Table, device: int) -> Any:

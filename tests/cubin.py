@@ -27,7 +27,7 @@ def _nvrtc():
 
 
 def lookup_defines(table: Table) -> tuple[tuple[str, str], ...]:
-    """What `device.entry_point(table)` is compiled with."""
+    """What the table's entry point is compiled with."""
     return tuple(device.defines((table,), table.dtype).items())
 
 

@@ -232,6 +232,15 @@ def test_small_enough_for_shared_memory(name: str) -> None:
         assert table.left.entry == table.right.entry == 0
 
 
+@pytest.mark.parametrize("name", ["mish", "gelu_10"])
+def test_entries_for_small_inputs_of_either_sign_lie_in_different_banks(name: str) -> None:
+    """Of 32 banks of a word; entries are an odd number of words."""
+    table = table_for(name)
+    near_zero = [side.entry + np.arange(16) for side in (table.left, table.right)]
+    assert np.unique(np.concatenate(near_zero) % 32).size == 32
+    assert table.segments == table.left.layout.count + table.right.layout.count < len(table.rows)
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     exponent=st.integers(-10, 9),

@@ -36,7 +36,7 @@ shared memory has banks, so a warp reads 32 of them at once whatever its inputs 
 for a direct table: both give the correctly rounded result, so they agree.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -127,9 +127,6 @@ class CompactTable(Table):
             f"CompactTable({self.name}, {self.dtype.name}, {len(self.coefficients)} segments of "
             f"degree {degree}, {self.entries.nbytes} bytes)"
         )
-
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def struct(self) -> str:

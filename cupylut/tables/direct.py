@@ -129,9 +129,6 @@ class DirectTable(Table):
     def __repr__(self) -> str:
         return f"DirectTable({self.name}, {self.dtype.name}, {self.entries.nbytes:,} bytes)"
 
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
-
     @property
     def struct(self) -> str:
         """DirectTable<Float16> or DirectTable<BFloat16>."""

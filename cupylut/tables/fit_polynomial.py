@@ -219,12 +219,12 @@ def checked(goal: Goal, design: Design) -> Design:
 def assemble(goal: Goal, design: Design) -> PolynomialTable:
     """The table of a design."""
     sides: dict[float, Side] = {}
-    ends, tail_error, entry = [], 0.0, 0
-    for half, part in zip(design.halves, design.parts, strict=True):
+    ends, tail_error = [], 0.0
+    rows, entries = apart_in_banks(goal.dtype, [part.rows for part in design.parts])
+    for half, part, entry in zip(design.halves, design.parts, entries, strict=True):
         for member in half.members:
             scale = member.factor * 2.0**-part.k
             sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
-        entry += part.layout.count
     for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
         layout, x = sides[sign].layout, magnitudes(goal.dtype)
         # A little below the limit, a + offset already rounds to where the tail begins.
@@ -241,7 +241,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         product=goal.product,
         left=sides[-1],
         right=sides[1],
-        rows=design.rows,
+        rows=rows,
         domain=(-ends[0], ends[1]),
         tail_error=tail_error,
         floor=goal.floor,
@@ -262,6 +262,25 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
         table = replace(table, worst_ulp=max(design.worst, float(error.max())))
     return table.measured(goal.f)
+
+
+def apart_in_banks(dtype: DType, parts: list[Float64Array]) -> tuple[Float64Array, list[int]]:
+    """The rows of one or two parts in one table, and where each begins.
+
+    Entries of an odd number of words begin in different banks of shared memory, as many in turn as
+    128 bytes have words. Most inputs are near 0, and for either sign so are their entries to the
+    beginning of a part. So the second one begins half a turn behind the first, with unused rows
+    before it, and a warp that reads entries of both finds them in different banks.
+    """
+    turn = 128 // dtype.itemsize
+    first, *others = parts
+    if not others or sum(map(len, parts)) <= turn:
+        return np.concatenate(parts), [0, len(first)][: len(parts)]
+    unused = (turn // 2 - len(first)) % turn
+    if (sum(map(len, parts)) + unused) * first.shape[1] * dtype.itemsize > MAX_BYTES:
+        unused = 0
+    between = np.zeros((unused, first.shape[1]))
+    return np.concatenate([first, between, *others]), [0, len(first) + unused]
 
 
 def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:

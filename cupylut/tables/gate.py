@@ -137,10 +137,6 @@ class GateTable(Table):
             f"at most {self.worst_ulp} ulp)"
         )
 
-    def __reduce__(self) -> Any:
-        arguments = self.name, self.dtype, self.layout, self.words, self.worst_ulp, self.report
-        return type(self), arguments
-
     @property
     def struct(self) -> str:
         """GateTable<false>, or true where all segments are equally wide in a."""

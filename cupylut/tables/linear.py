@@ -162,9 +162,6 @@ class LinearTable(Table):
     def _nodes_word(self) -> str:
         return "nodes" if self.nodes == "plain" else f"{self.nodes} nodes"
 
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
-
     @property
     def step(self) -> float:
         """The distance h between nodes."""

@@ -197,6 +197,12 @@ class PolynomialTable(Table):
         return table.measured(function, beyond=True)
 
     @property
+    def segments(self) -> int:
+        """How many segments there are; unused rows may lie between those of either sign."""
+        sides = self.left, self.right
+        return sum({side.entry: side.layout.count for side in sides}.values())
+
+    @property
     def degree(self) -> int:
         """The degree of the polynomials."""
         return int(self.rows.shape[1]) - 2
@@ -210,13 +216,8 @@ class PolynomialTable(Table):
         if self.error is not None:
             promise = f"error at most {self.error * max(1, self.worst_ulp):.3g}"
         return (
-            f"PolynomialTable({self.name}, {self.dtype.name}, {len(self.rows)} segments of degree "
+            f"PolynomialTable({self.name}, {self.dtype.name}, {self.segments} segments of degree "
             f"{self.degree}, {promise})"
-        )
-
-    def __reduce__(self) -> Any:
-        return type(self), tuple(
-            getattr(self, name) for name in self.__annotations__ if name != "kind"
         )
 
     @property

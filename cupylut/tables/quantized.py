@@ -28,7 +28,7 @@ reads them in two passes whatever its inputs are.
 with 8 bits from those of all pairs of inputs, two at a time.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -67,6 +67,7 @@ class QuantizedTable(Table):
     """
 
     kind: ClassVar[str] = "quantized"
+    entry_point: ClassVar[str] = "quantized"
 
     name: str
     dtype: DType
@@ -108,9 +109,6 @@ class QuantizedTable(Table):
             f"QuantizedTable({self.name}, {self.dtype.name} · {self.scale:g} to "
             f"{self.out_dtype.name} · {self.out_scale:g}, {self.entries.nbytes:,} bytes)"
         )
-
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def result_dtype(self) -> DType:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ class Table(ABC):
     """
 
     kind: ClassVar[str]
+    entry_point: ClassVar[str] = "elementwise"
+    """The kernel that evaluates the table over an array, in the words of `device.KERNELS`."""
 
     name: str
     dtype: DType
@@ -40,6 +42,11 @@ class Table(ABC):
         from ..ops import apply  # the array side stands above the design side
 
         return apply(self, x, out)
+
+    def __reduce__(self) -> Any:
+        """Without what is made from the fields when it is first used."""
+        names = (field.name for field in fields(self))  # type: ignore[arg-type]  # a dataclass
+        return type(self), tuple(getattr(self, name) for name in names)
 
     @abstractmethod
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:

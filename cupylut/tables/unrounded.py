@@ -19,7 +19,7 @@ zero, which no parabola fits, would need windows over nearly everything, and are
 `kernels/unrounded.cuh` is the device half. The NumPy half is one gather from all 65,536 results.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -121,9 +121,6 @@ class UnroundedTable(Table):
 
     def __repr__(self) -> str:
         return f"UnroundedTable({self.name}, {self.dtype.name}, {self.entries.nbytes:,} bytes)"
-
-    def __reduce__(self) -> Any:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def result_dtype(self) -> DType:

@@ -105,7 +105,7 @@ class Program:
         uncached: bool = False,
     ) -> np.ndarray:
         """table(x) by kernels/elementwise.cu or quantized.cu; y_offset None works in place."""
-        program = self._build(device.entry_point(table), device.defines((table,), table.dtype))
+        program = self._build(table.entry_point, device.defines((table,), table.dtype))
         y_place = -1 if y_offset is None else y_offset
         arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
