@@ -65,9 +65,8 @@ def source(name: str) -> str:
     return splice(name).encode("ascii", "ignore").decode()
 
 
-# Entry point -> its file, and how many arrays it reads (INPUTS in kernels/stream.cuh); each has a
-# twin for tables in global memory, named …_uncached. Where they are asked for as
-# "fused_activation+BIAS", the kernel is compiled with that macro as true.
+# Entry point -> its file, and how many arrays it reads (INPUTS in kernels/stream.cuh). Where one is
+# asked for as "fused_activation+BIAS", it is compiled with that macro as true.
 KERNELS = {
     "elementwise": ("elementwise.cu", 1),
     "product": ("gated.cu", 2),
@@ -174,7 +173,7 @@ class _Launch:
         result = tables[0].result_dtype if entry == "quantized" else dtype
         elements = parameters.elements(max(dtype.itemsize, result.itemsize), inputs)
         if self.shared > attributes["MaxSharedMemoryPerBlockOptin"]:
-            self.shared, entry = 0, f"{entry}_uncached"
+            self.shared, macros["IN_SHARED"] = 0, "false"
         self.kernel = kernel(device, file, entry, macros)
         # All tables of a kind and dtype have one kernel on a device: its limit must only grow.
         limit = self.kernel.max_dynamic_shared_size_bytes

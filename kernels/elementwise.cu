@@ -6,8 +6,6 @@
 //           Real is float, or double for double, or if it is one that TakesPairs,
 //           Pair<SCALAR> operator()(Pair<SCALAR>, const Entry*)
 //
-// Every block copies the table into shared memory, then strides over the array.
-//
 // Preconditions: x and y are aligned to SCALAR; they are the same memory or do not overlap; the
 // table's entries are aligned to 16 bytes and an even number of bytes.
 #include "compact.cuh"
@@ -63,26 +61,9 @@ struct Elementwise {
     }
 };
 
-template <typename Prepare>
-__device__ __forceinline__ void run(
-    const SCALAR* x, SCALAR* y, Index count, const TABLE& table, Prepare prepare) {
-    const Split parts = split(count, x, y);
-    stream(count, parts, Elementwise{x, y, words(x, parts), words(y, parts), table}, prepare);
-}
-
-// The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void elementwise(
     const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int bytes, TABLE table) {
-    extern __shared__ __align__(16) unsigned char shared[];
-    run(x, y, count, table, [=] {
-        const Entry* copy = copied(shared, entries, bytes);
-        __syncthreads();
-        return copy;
-    });
-}
-
-// The table in global memory, behind the first-level cache: for tables that do not fit.
-extern "C" __global__ void elementwise_uncached(
-    const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int, TABLE table) {
-    run(x, y, count, table, [=] { return entries; });
+    const Split parts = split(count, x, y);
+    stream(count, parts, Elementwise{x, y, words(x, parts), words(y, parts), table},
+           [=] { return ready(entries, bytes); });
 }

@@ -126,38 +126,19 @@ struct Fused {
     }
 };
 
-template <typename Prepare>
-__device__ __forceinline__ void run(Index count, Fused<TABLE> body, Prepare prepare) {
-    const SCALAR* x = body.x;
-    const SCALAR* factor = FACTOR ? body.factor : x;
-    const SCALAR* residual = RESIDUAL ? body.residual : x;
-    if constexpr (COLUMNS) {
-        const SCALAR *bias = BIAS ? body.bias : x, *scale = SCALE ? body.scale : x;
-        body.parts = split_rows(count, body.rows, x, bias, factor, scale, residual, body.y);
-    } else {
-        body.parts = split(count, x, factor, residual, body.y);
-    }
-    stream(count, body.parts, body, prepare);
-}
-
-// The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void fused_activation(
     const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
     const SCALAR* residual, SCALAR* y, Real<SCALAR> number, Rows rows, Index count,
     const Entry* entries, int bytes, TABLE table) {
-    extern __shared__ __align__(16) unsigned char shared[];
-    run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table}, [=] {
-        const Entry* copy = copied(shared, entries, bytes);
-        __syncthreads();
-        return copy;
-    });
-}
-
-// The table in global memory, behind the first-level cache: for tables that do not fit.
-extern "C" __global__ void fused_activation_uncached(
-    const SCALAR* x, const SCALAR* bias, const SCALAR* factor, const SCALAR* scale,
-    const SCALAR* residual, SCALAR* y, Real<SCALAR> number, Rows rows, Index count,
-    const Entry* entries, int, TABLE table) {
-    run(count, {x, bias, factor, scale, residual, y, number, rows, {}, table},
-        [=] { return entries; });
+    // What is not there lies as x does.
+    const SCALAR *f = FACTOR ? factor : x, *r = RESIDUAL ? residual : x;
+    Split parts;
+    if constexpr (COLUMNS) {
+        parts = split_rows(count, rows, x, BIAS ? bias : x, f, SCALE ? scale : x, r, y);
+    } else {
+        parts = split(count, x, f, r, y);
+    }
+    stream(count, parts,
+           Fused<TABLE>{x, bias, factor, scale, residual, y, number, rows, parts, table},
+           [=] { return ready(entries, bytes); });
 }

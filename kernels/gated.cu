@@ -73,37 +73,12 @@ struct Product {
     }
 };
 
-// Runs a body with one table: in shared memory, launched with that many bytes of it, …
-template <typename Body>
-__device__ __forceinline__ void run(
-    Index count, const Body& body, const TABLE::Entry* entries, int bytes) {
-    extern __shared__ __align__(16) unsigned char shared[];
-    stream(count, body.parts, body, [=] {
-        const auto copy = copied(shared, entries, bytes);
-        __syncthreads();
-        return copy;
-    });
-}
-
-// … or in global memory, for tables that do not fit.
-template <typename Body>
-__device__ __forceinline__ void run_uncached(
-    Index count, const Body& body, const TABLE::Entry* entries) {
-    stream(count, body.parts, body, [=] { return entries; });
-}
-
 extern "C" __global__ void product(
     const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries,
     int bytes, TABLE value) {
     const Split parts = split(count, x, z, y);
-    run(count, Product<Apart>{x, z, y, parts, value, {}}, entries, bytes);
-}
-
-extern "C" __global__ void product_uncached(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count, const TABLE::Entry* entries, int,
-    TABLE value) {
-    const Split parts = split(count, x, z, y);
-    run_uncached(count, Product<Apart>{x, z, y, parts, value, {}}, entries);
+    stream(count, parts, Product<Apart>{x, z, y, parts, value, {}},
+           [=] { return ready(entries, bytes); });
 }
 
 // x and z point to the two halves of the first row of a packed array, in either order.
@@ -111,14 +86,8 @@ extern "C" __global__ void packed_product(
     const SCALAR* x, const SCALAR* z, SCALAR* y, Halves place, Index count,
     const TABLE::Entry* entries, int bytes, TABLE value) {
     const Split parts = split_rows(count, place.rows, x, z, y);
-    run(count, Product<Halves>{x, z, y, parts, value, place}, entries, bytes);
-}
-
-extern "C" __global__ void packed_product_uncached(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, Halves place, Index count,
-    const TABLE::Entry* entries, int, TABLE value) {
-    const Split parts = split_rows(count, place.rows, x, z, y);
-    run_uncached(count, Product<Halves>{x, z, y, parts, value, place}, entries);
+    stream(count, parts, Product<Halves>{x, z, y, parts, value, place},
+           [=] { return ready(entries, bytes); });
 }
 
 #ifdef SLOPE
@@ -172,25 +141,19 @@ struct ProductGradient {
     }
 };
 
-// The same with two tables: launched with the bytes of both, those of the first rounded up to a
+// Runs a body with two tables: launched with the bytes of both, those of the first rounded up to a
 // multiple of 16.
 template <typename Body>
 __device__ __forceinline__ void run(
     Index count, const Body& body, const Entries& entries, int value_bytes, int slope_bytes) {
     extern __shared__ __align__(16) unsigned char shared[];
     stream(count, body.parts, body, [=] {
-        const Entries copies = {
-            copied(shared, entries.value, value_bytes),
-            copied(shared + (value_bytes + 15) / 16 * 16, entries.slope, slope_bytes)};
-        __syncthreads();
-        return copies;
+        unsigned char* behind = shared + (value_bytes + 15) / 16 * 16;
+        const Entries found = {placed(shared, entries.value, value_bytes),
+                               placed(behind, entries.slope, slope_bytes)};
+        ready();
+        return found;
     });
-}
-
-template <typename Body>
-__device__ __forceinline__ void run_uncached(
-    Index count, const Body& body, const Entries& entries) {
-    stream(count, body.parts, body, [=] { return entries; });
 }
 
 extern "C" __global__ void product_gradient(
@@ -202,15 +165,6 @@ extern "C" __global__ void product_gradient(
         {value_entries, slope_entries}, value_bytes, slope_bytes);
 }
 
-extern "C" __global__ void product_gradient_uncached(
-    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Index count,
-    const TABLE::Entry* value_entries, int, TABLE value, const SLOPE::Entry* slope_entries, int,
-    SLOPE slope) {
-    const Split parts = split(count, x, z, g, dx, dz);
-    run_uncached(count, ProductGradient<Apart>{x, z, g, dx, dz, parts, value, slope, {}},
-                 Entries{value_entries, slope_entries});
-}
-
 // dx and dz point to the two halves of the first row of an array packed like that of x and z.
 extern "C" __global__ void packed_product_gradient(
     const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Halves place,
@@ -219,14 +173,5 @@ extern "C" __global__ void packed_product_gradient(
     const Split parts = split_rows(count, place.rows, x, z, g, dx, dz);
     run(count, ProductGradient<Halves>{x, z, g, dx, dz, parts, value, slope, place},
         {value_entries, slope_entries}, value_bytes, slope_bytes);
-}
-
-extern "C" __global__ void packed_product_gradient_uncached(
-    const SCALAR* x, const SCALAR* z, const SCALAR* g, SCALAR* dx, SCALAR* dz, Halves place,
-    Index count, const TABLE::Entry* value_entries, int, TABLE value,
-    const SLOPE::Entry* slope_entries, int, SLOPE slope) {
-    const Split parts = split_rows(count, place.rows, x, z, g, dx, dz);
-    run_uncached(count, ProductGradient<Halves>{x, z, g, dx, dz, parts, value, slope, place},
-                 Entries{value_entries, slope_entries});
 }
 #endif

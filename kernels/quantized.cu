@@ -4,8 +4,7 @@
 //   TABLE  the lookup, such as QuantizedTable<unsigned char, unsigned short>:
 //          Output operator()(unsigned, const Entry*), of the bits of an Input
 //
-// Every block copies the table into shared memory, then strides over the array. A vector is as many
-// elements as the wider of the two has in 16 bytes.
+// A vector is as many elements as the wider of the two has in 16 bytes.
 //
 // Preconditions: x and y are aligned to their items; they are the same memory, of items of one size,
 // or do not overlap; the table's entries are aligned to 16 bytes and an even number of bytes.
@@ -48,22 +47,9 @@ struct Quantized {
     }
 };
 
-// The table in shared memory: launch with `bytes` of it.
 extern "C" __global__ void quantized(
     const TABLE::Input* x, TABLE::Output* y, Index count, const Entry* entries, int bytes,
     TABLE table) {
-    extern __shared__ __align__(16) unsigned char shared[];
-    stream(count, split(count, x, y), Quantized{x, y, split(count, x, y), table}, [=] {
-        const Entry* copy = copied(shared, entries, bytes);
-        __syncthreads();
-        return copy;
-    });
-}
-
-// The table in global memory, behind the first-level cache: for tables that do not fit.
-extern "C" __global__ void quantized_uncached(
-    const TABLE::Input* x, TABLE::Output* y, Index count, const Entry* entries, int,
-    TABLE table) {
-    stream(count, split(count, x, y), Quantized{x, y, split(count, x, y), table},
-           [=] { return entries; });
+    const Split parts = split(count, x, y);
+    stream(count, parts, Quantized{x, y, parts, table}, [=] { return ready(entries, bytes); });
 }

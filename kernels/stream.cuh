@@ -5,12 +5,17 @@
 //   VECTOR_BYTES  a vector, that is one load or store of a thread
 //   IN_FLIGHT     how many bytes a thread has on their way at once
 //   INDEX         counts elements: unsigned below 2³¹ of them, long long from there on
+//   IN_SHARED     whether tables are copied into shared memory, of which a launch then has to ask for
+//                 as much, or read where they are, behind the first-level cache, as they do not fit
 #pragma once
 
 #ifndef INDEX  // those of most GPUs
 #define VECTOR_BYTES 16
 #define IN_FLIGHT 32
 #define INDEX unsigned
+#endif
+#ifndef IN_SHARED
+#define IN_SHARED true
 #endif
 
 #include "vectors.cuh"
@@ -116,22 +121,37 @@ __device__ __forceinline__ void stream(
     for (i = parts.tail + thread; i < count; i += stride) body.single(i, tables);
 }
 
-// Copies a table's entries by all threads of the block; they are there behind the next barrier.
+// Where the threads read a table's entries, once they are `ready`: their copy in shared memory, made
+// by all threads of the block, or with IN_SHARED false where they lie.
 // Precondition: both are aligned to 16 bytes, and the number of bytes is even.
 template <typename Entry>
-__device__ __forceinline__ const Entry* copied(
-    unsigned char* target, const Entry* entries, int bytes) {
+__device__ __forceinline__ const Entry* placed(
+    unsigned char* shared, const Entry* entries, int bytes) {
+    if constexpr (!IN_SHARED) return entries;
     struct alignas(16) Word {
         unsigned part[4];
     };
     const int words = bytes / 16, halves = bytes % 16 / 2;
     const Word* source = reinterpret_cast<const Word*>(entries);
     for (int i = threadIdx.x; i < words; i += blockDim.x) {
-        reinterpret_cast<Word*>(target)[i] = source[i];
+        reinterpret_cast<Word*>(shared)[i] = source[i];
     }
     for (int i = threadIdx.x; i < halves; i += blockDim.x) {
-        reinterpret_cast<unsigned short*>(target + 16 * words)[i] =
+        reinterpret_cast<unsigned short*>(shared + 16 * words)[i] =
             reinterpret_cast<const unsigned short*>(source + words)[i];
     }
-    return reinterpret_cast<const Entry*>(target);
+    return reinterpret_cast<const Entry*>(shared);
+}
+
+__device__ __forceinline__ void ready() {
+    if constexpr (IN_SHARED) __syncthreads();
+}
+
+// The same for the only table of a kernel.
+template <typename Entry>
+__device__ __forceinline__ const Entry* ready(const Entry* entries, int bytes) {
+    extern __shared__ __align__(16) unsigned char shared[];
+    const Entry* found = placed(shared, entries, bytes);
+    ready();
+    return found;
 }

@@ -92,6 +92,10 @@ class Kernel:
         assert size <= ATTRIBUTES["MaxSharedMemoryPerBlockOptin"]
         LIMITS[self.kernel.ptr] = size
 
+    @property
+    def in_shared(self) -> bool:
+        return dict(self.defines).get("IN_SHARED") != "false"
+
     def seen(self, args: tuple) -> tuple:
         """The arguments with arrays in place of addresses."""
         if not isinstance(args[0], int):
@@ -111,12 +115,10 @@ class Kernel:
         index = {"unsigned": np.uint32, "long long": np.int64}[dict(self.defines)["INDEX"]]
         assert (type(count), type(size), table.size) == (index, np.int32, 1)
         assert all(isinstance(array, Array) for array in (x, y, entries))
-        name = self.name.removesuffix("_uncached")
-        cached = self.name == name
-        assert shared == (size if cached else 0)
-        program = host_cuda.build(name, self.defines, None, host_cuda.KERNELS)
+        assert shared == (size if self.in_shared else 0)
+        program = host_cuda.build(self.name, self.defines, None, host_cuda.KERNELS)
         length = int(size) // ENTRY_BYTES[dict(self.defines)["TABLE"]]
-        arguments = [int(count), length, grid, block, 0, -1 if x is y else 0, int(not cached)]
+        arguments = [int(count), length, grid, block, 0, -1 if x is y else 0]
         stdin = table.tobytes() + entries.tobytes() + x.tobytes()
         y[...] = np.frombuffer(host_cuda.run(program, arguments, stdin), y.dtype)
 
@@ -125,14 +127,14 @@ class Kernel:
         size = next(i for i, argument in enumerate(args) if not isinstance(argument, Array))
         arrays, count, tables = args[:size], args[size], args[size + 1 :]
         assert len(arrays) == (3 if len(tables) == 3 else 5)
-        cached = not self.name.endswith("_uncached")
         sizes = [int(n) for n in tables[1::3]]
-        assert shared == (sum(-(-n // 16) * 16 for n in sizes[:-1]) + sizes[-1] if cached else 0)
+        needed = sum(-(-n // 16) * 16 for n in sizes[:-1]) + sizes[-1]
+        assert shared == (needed if self.in_shared else 0)
         defines = {"SLOPE": dict(self.defines)["TABLE"], **dict(self.defines)}
         program = host_cuda.build("gated", tuple(defines.items()), None, host_cuda.KERNELS)
         keys = ("TABLE", "SLOPE")[: len(sizes)]
         lengths = [n // ENTRY_BYTES[defines[key]] for n, key in zip(sizes, keys, strict=True)]
-        arguments = [int(count), *[*lengths, 0][:2], grid, block, 0, 0, int(not cached), 0]
+        arguments = [int(count), *[*lengths, 0][:2], grid, block, 0, 0, 0]
         stdin = b""
         for entries, parameters in zip(tables[::3], tables[2::3], strict=True):
             stdin += parameters.tobytes() + entries.tobytes()

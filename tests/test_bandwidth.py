@@ -148,7 +148,7 @@ def test_reasons() -> None:
     assert "the loop alone reaches 0.89 of the copy" in targets.reason(cell, H100)
     assert "predicted 1.00 of the copy, bound by memory; next is" in targets.reason(cell, H100)
     mish = made_cell("mish", "float32", LARGE, copy=0.8, polynomial=1.0)
-    assert "bound by shared" in targets.reason(mish, "NVIDIA B200")
+    assert "bound by issue" in targets.reason(mish, "NVIDIA B200")
     assert "the model knows no" in targets.reason(cell, "GeForce")
     small = made_cell("silu", "bfloat16", 1024, copy=0.8, direct=1.0)
     assert "launch and table fill" in targets.reason(small, H100)

@@ -203,8 +203,11 @@ def test_the_documentation_is_right() -> None:
     assert examples > 5
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
-@pytest.mark.parametrize("size", [16, 1024, 65536])
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [(DTYPES[0], 1024), (DTYPES[1], 16), (DTYPES[2], 16), (DTYPES[2], 65536), (DTYPES[3], 1024)],
+    ids=str,
+)
 def test_the_outermost_inputs_are_not_taken_for_the_tail(dtype: np.dtype, size: int) -> None:
     """Where the tail is far from the function, as tanh's are near 0, the domain must go beyond."""
     x = np.random.default_rng(0).uniform(-0.018, 0.24, 5000).astype(dtype)

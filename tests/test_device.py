@@ -100,12 +100,13 @@ def test_parameters_have_the_sizes_of_what_is_passed(case: tuple[str, str, str],
     cubin = compile_kernel("elementwise.cu", lookup_defines(table), 90)
     struct = device.as_bytes(table.parameters)
     assert struct.size == 1  # what CuPy passes by value
-    for kernel in ("elementwise", "elementwise_uncached"):
-        assert parameters(cubin, kernel, tmp_path) == [8, 8, 4, 8, 4, struct.nbytes]
+    assert parameters(cubin, "elementwise", tmp_path) == [8, 8, 4, 8, 4, struct.nbytes]
 
 
-@every_architecture
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [*((name, 90) for name in FUNCTIONS), *(("mish", each) for each in ARCHITECTURES)],
+)
 def test_build_compiles(name: str, architecture: int) -> None:
     compile_kernel("build.cu", tuple(device.build_defines(name).items()), architecture)
 
@@ -119,21 +120,21 @@ def test_build_compiles_without_an_expression() -> None:
 @every_dtype
 def test_machine_code(dtype: np.dtype, architecture: int, tmp_path) -> None:
     """No flushing of subnormals, whole vectors, one read of the table an element."""
-    cubin = compile_kernel("elementwise.cu", elementwise_defines(dtype), architecture)
     width, vectors = (128, 2) if architecture < 100 else (256, 1)
     flushing = re.compile(r"\bF(ADD|MUL|FMA|MNMX|SETP?|SEL|CMP)\S*\.FTZ")
-    for kernel in ("elementwise", "elementwise_uncached"):
-        code = instructions(cubin, kernel, tmp_path)
+    for in_shared in ("true", "false"):
+        defines = (*elementwise_defines(dtype), ("IN_SHARED", in_shared))
+        cubin = compile_kernel("elementwise.cu", defines, architecture)
+        code = instructions(cubin, "elementwise", tmp_path)
         assert not [line for line in code if flushing.search(line)]
         assert not [line for line in code if "div_u64" in line]
         loop = vector_loop(code)
         for access in ("STG", "LDG"):
             found = [line for line in loop if re.search(rf"\b{access}\.E\S*\.{width}\b", line)]
-            assert len(found) == vectors or (access == "LDG" and kernel == "elementwise_uncached")
-        if kernel == "elementwise":
-            reads = [line for line in loop if "LDS" in line]
-            assert len(reads) == LOOP_BYTES // dtype.itemsize
-            assert all((".128" if dtype.itemsize == 8 else ".64") in line for line in reads)
+            assert len(found) == vectors or (access == "LDG" and in_shared == "false")
+        reads = [line for line in loop if "LDS" in line]
+        assert len(reads) == (LOOP_BYTES // dtype.itemsize if in_shared == "true" else 0)
+        assert all((".128" if dtype.itemsize == 8 else ".64") in line for line in reads)
 
 
 # Instructions of the vector loop on sm_90, all of them, divided by the elements it handles. What is

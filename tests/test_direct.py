@@ -93,7 +93,7 @@ def test_kernel_gives_every_result(name: str, dtype: np.dtype, compiler: str) ->
     table = tabulate(BOTH[name], dtype)
     x = all_inputs(dtype)
     assert_same_bits(Program().elementwise(table, x), table(x))
-    assert_same_bits(Program().elementwise(table, x, uncached=True), table(x))
+    assert_same_bits(Program(in_shared=False).elementwise(table, x), table(x))
 
 
 @every_dtype

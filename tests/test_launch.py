@@ -182,15 +182,11 @@ def test_a_table_of_the_user_is_uploaded() -> None:
 
 def test_shared_memory_is_asked_for_up_to_the_limit_and_not_beyond() -> None:
     x = np.linspace(-9, 9, 1000, dtype=np.float32)
-    for size, name in (
-        (6000, "elementwise"),
-        (10_000, "elementwise"),
-        (20_000, "elementwise_uncached"),
-    ):
+    for size, fits in ((6000, True), (10_000, True), (20_000, False)):
         table = tabulate(FUNCTIONS["silu"].reference, domain=(-20.0, 20.0), size=size,
                          left=-0.0, right="identity")  # fmt: skip
         assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
-        assert LAUNCHES[-1][0] == name
+        assert LAUNCHES[-1][3] == (table.entries.nbytes if fits else 0)
 
 
 def test_a_small_table_does_not_take_shared_memory_from_a_large_one() -> None:

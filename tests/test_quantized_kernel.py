@@ -32,7 +32,7 @@ def check(program: Program, table: QuantizedTable, **launches: Any) -> None:
         for x_offset, y_offset in launches.get("offsets", ((0, 0), (3, 3))):
             y = program.elementwise(
                 table, x[:count], grid=launches.get("grid", 3), block=launches.get("block", 64),
-                x_offset=x_offset, y_offset=y_offset, uncached=launches.get("uncached", False),
+                x_offset=x_offset, y_offset=y_offset,
             )  # fmt: skip
             assert (bits(y) == table.results[:count]).all(), f"differ: {table}, {count} elements"
 
@@ -53,7 +53,7 @@ def test_kernel_takes_any_size_and_place(dtype: str, out_dtype: str, compiler: s
     counts = (0, 1, 7, 8, 9, 15, 17, 33, 200)
     check(Program(), table, counts=counts, offsets=((0, 0), (3, 3), (5, 13), (1, 2)))
     check(Program(), table, offsets=((15, 15), (8, 0), (0, 8), (4, 12)))
-    check(Program(), table, uncached=True)
+    check(Program(in_shared=False), table)
     if table.dtype.itemsize == table.result_dtype.itemsize:
         check(Program(), table, counts=(0, 1, 250), offsets=((0, None), (5, None)))
 
@@ -111,7 +111,7 @@ def cubin_of(dtype: str, out_dtype: str, architecture: int) -> bytes:
 @by_kernel
 def test_compiles(dtype: str, out_dtype: str, architecture: int, tmp_path: Path) -> None:
     usage = resources(cubin_of(dtype, out_dtype, architecture), tmp_path)
-    assert set(usage) == {"quantized", "quantized_uncached"}
+    assert set(usage) == {"quantized"}
     for used in usage.values():
         assert used["STACK"] == used["LOCAL"] == 0
         assert used["REG"] <= 64

@@ -82,15 +82,18 @@ def run(program: Path, arguments: list[object], stdin: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Program:
-    """How to build: with a sanitizer or not, from which kernels, for which GPUs."""
+    """How to build: with a sanitizer or not, from which kernels, for which GPUs, tables where."""
 
     sanitizer: str | None = None
     kernels: Path = KERNELS
     tuning: Tuning = TUNINGS[75]
     wide: bool = False
+    in_shared: bool = True
 
     def _build(self, name: str, defines: dict[str, str]) -> Path:
         defines = defines | self.tuning.defines(self.wide)
+        if not self.in_shared:
+            defines["IN_SHARED"] = "false"
         return build(name, tuple(defines.items()), self.sanitizer, self.kernels)
 
     def elementwise(
@@ -102,12 +105,11 @@ class Program:
         block: int = 64,
         x_offset: int = 0,
         y_offset: int | None = 0,
-        uncached: bool = False,
     ) -> np.ndarray:
         """table(x) by kernels/elementwise.cu or quantized.cu; y_offset None works in place."""
         program = self._build(table.entry_point, device.defines((table,), table.dtype))
         y_place = -1 if y_offset is None else y_offset
-        arguments = [x.size, len(table.entries), grid, block, x_offset, y_place, int(uncached)]
+        arguments = [x.size, len(table.entries), grid, block, x_offset, y_place]
         stdin = table.parameters.tobytes() + table.entries.tobytes() + x.tobytes()
         return np.frombuffer(run(program, arguments, stdin), table.result_dtype)
 
@@ -119,7 +121,6 @@ class Program:
         block: int = 64,
         offset: int = 0,
         out_offset: int | None = 0,
-        uncached: bool = False,
         gate_first: bool = True,
     ) -> np.ndarray:
         """By kernels/gated.cu: z·f(x) of x, z and one table, or of x, z, g and two its gradient.
@@ -142,7 +143,7 @@ class Program:
             width = first.shape[1] // 2
             stdin.append(rows.divisor(width).tobytes())
         count = first.size // 2 if packed else first.size
-        arguments = [count, *lengths, grid, block, offset, place, int(uncached)]
+        arguments = [count, *lengths, grid, block, offset, place]
         arguments.append(width if gate_first else -width)
         stdin += [array.tobytes() for array in arrays]
         out = np.frombuffer(run(program, arguments, b"".join(stdin)), first.dtype)
@@ -158,7 +159,6 @@ class Program:
         block: int = 64,
         offset: int = 0,
         out_offset: int | None = 0,
-        uncached: bool = False,
     ) -> np.ndarray:
         """By kernels/fused.cu, for the operands of `fused.evaluate` and x of two dimensions."""
         names = ("bias", "factor", "scale", "residual")
@@ -168,7 +168,7 @@ class Program:
         macros = dict.fromkeys(entry.split("+")[1:], "true")
         program = self._build("fused", device.defines((table,), x.dtype) | macros)
         place = -1 if out_offset is None else out_offset
-        arguments = [x.size, len(table.entries), grid, block, offset, place, int(uncached)]
+        arguments = [x.size, len(table.entries), grid, block, offset, place]
         stdin = [table.parameters, table.entries, *by_value, x]
         stdin += [array for array in arrays if array is not None]
         stdin = b"".join(value.tobytes() for value in stdin)

@@ -3,5 +3,5 @@
 #include "unary.h"
 
 int main(int, char** argv) {
-    return unary<SCALAR, SCALAR, TABLE, Entry>(argv, elementwise, elementwise_uncached);
+    return unary<SCALAR, SCALAR, TABLE, Entry>(argv, elementwise);
 }

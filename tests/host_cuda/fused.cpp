@@ -1,4 +1,4 @@
-// fused COUNT LENGTH GRID BLOCK INPUT_OFFSET OUTPUT_OFFSET UNCACHED WIDTH
+// fused COUNT LENGTH GRID BLOCK INPUT_OFFSET OUTPUT_OFFSET WIDTH
 //
 // Reads from standard input a TABLE and its entries, a number (of the table's Real), a Rows, COUNT
 // elements of x and those of the operands that the macros of kernels/fused.cu say there are: WIDTH
@@ -8,9 +8,9 @@
 #include "fused.cu"
 
 int main(int, char** argv) {
-    long long a[8];
-    for (int i = 0; i < 8; ++i) a[i] = std::atoll(argv[i + 1]);
-    const auto [count, length, grid, block, offset, output_offset, uncached, width] = a;
+    long long a[7];
+    for (int i = 0; i < 7; ++i) a[i] = std::atoll(argv[i + 1]);
+    const auto [count, length, grid, block, offset, output_offset, width] = a;
 
     TABLE table;
     receive(&table, sizeof table);
@@ -32,8 +32,7 @@ int main(int, char** argv) {
 
     const auto there = [](bool is, auto& buffer) { return is ? buffer.data() : nullptr; };
     const int bytes = entries.bytes();
-    launch(uncached ? fused_activation_uncached : fused_activation, grid, block,
-           uncached ? 0 : bytes, x.data(), there(BIAS, bias), there(FACTOR, factor),
+    launch(fused_activation, grid, block, IN_SHARED ? bytes : 0, x.data(), there(BIAS, bias), there(FACTOR, factor),
            there(SCALE, scale), there(RESIDUAL, residual), y.data(), number, rows, count,
            entries.data(), bytes, table);
     send(y.data(), y.bytes());

@@ -1,4 +1,4 @@
-// gated COUNT VALUE_LENGTH SLOPE_LENGTH GRID BLOCK INPUT_OFFSET OUTPUT_OFFSET UNCACHED WIDTH
+// gated COUNT VALUE_LENGTH SLOPE_LENGTH GRID BLOCK INPUT_OFFSET OUTPUT_OFFSET WIDTH
 //
 // Reads from standard input a TABLE and its entries, with SLOPE_LENGTH > 0 a SLOPE and its entries,
 // and COUNT elements of x, of z and for the gradient of g; writes what kernels/gated.cu makes of
@@ -22,10 +22,9 @@ std::size_t padded(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 }  // namespace
 
 int main(int, char** argv) {
-    long long a[9];
-    for (int i = 0; i < 9; ++i) a[i] = std::atoll(argv[i + 1]);
-    const auto [count, length, slope_length, grid, block, offset, output_offset, uncached, width] =
-        a;
+    long long a[8];
+    for (int i = 0; i < 8; ++i) a[i] = std::atoll(argv[i + 1]);
+    const auto [count, length, slope_length, grid, block, offset, output_offset, width] = a;
 
     TABLE value;
     receive(&value, sizeof value);
@@ -58,25 +57,23 @@ int main(int, char** argv) {
     SCALAR *dx = out.data() + (width < 0 ? -width : 0), *dz = z_of(out, other);
 
     const std::size_t shared_bytes =
-        uncached ? 0 : slope_length ? padded(entries.bytes()) + slope_entries.bytes()
-                                    : entries.bytes();
+        !IN_SHARED     ? 0
+        : slope_length ? padded(entries.bytes()) + slope_entries.bytes()
+                       : entries.bytes();
     const int bytes = entries.bytes(), slope_bytes = slope_entries.bytes();
     const auto start = [&](auto kernel, auto... arguments) {
         launch(kernel, grid, block, shared_bytes, arguments...);
     };
     if (slope_length && width) {
-        start(uncached ? packed_product_gradient_uncached : packed_product_gradient, x, z, g.data(),
-              dx, dz, place, count, entries.data(), bytes, value, slope_entries.data(), slope_bytes,
-              slope);
+        start(packed_product_gradient, x, z, g.data(), dx, dz, place, count, entries.data(), bytes,
+              value, slope_entries.data(), slope_bytes, slope);
     } else if (slope_length) {
-        start(uncached ? product_gradient_uncached : product_gradient, x, z, g.data(), dx, dz,
-              count, entries.data(), bytes, value, slope_entries.data(), slope_bytes, slope);
+        start(product_gradient, x, z, g.data(), dx, dz, count, entries.data(), bytes, value,
+              slope_entries.data(), slope_bytes, slope);
     } else if (width) {
-        start(uncached ? packed_product_uncached : packed_product, x, z, out.data(), place, count,
-              entries.data(), bytes, value);
+        start(packed_product, x, z, out.data(), place, count, entries.data(), bytes, value);
     } else {
-        start(uncached ? product_uncached : product, x, z, out.data(), count, entries.data(), bytes,
-              value);
+        start(product, x, z, out.data(), count, entries.data(), bytes, value);
     }
     send(out.data(), out.bytes());
     if (slope_length) send(other.data(), other.bytes());

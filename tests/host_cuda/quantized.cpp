@@ -3,5 +3,5 @@
 #include "unary.h"
 
 int main(int, char** argv) {
-    return unary<TABLE::Input, TABLE::Output, TABLE, Entry>(argv, quantized, quantized_uncached);
+    return unary<TABLE::Input, TABLE::Output, TABLE, Entry>(argv, quantized);
 }

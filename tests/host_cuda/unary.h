@@ -1,6 +1,6 @@
 // What elementwise.cpp and quantized.cpp have in common: y = table(x) by a kernel.
 //
-//   PROGRAM COUNT LENGTH GRID BLOCK X_OFFSET Y_OFFSET UNCACHED
+//   PROGRAM COUNT LENGTH GRID BLOCK X_OFFSET Y_OFFSET
 //
 // Reads a table, LENGTH entries and COUNT inputs from standard input and writes the results of the
 // kernel to standard output. Arrays start the given number of elements behind a 16-byte boundary;
@@ -10,10 +10,10 @@
 #include "host.h"
 
 template <typename X, typename Y, typename Table, typename Entry, typename Kernel>
-int unary(char** argv, Kernel kernel, Kernel kernel_uncached) {
-    long long a[7];
-    for (int i = 0; i < 7; ++i) a[i] = std::atoll(argv[i + 1]);
-    const auto [count, length, grid, block, x_offset, y_offset, uncached] = a;
+int unary(char** argv, Kernel kernel) {
+    long long a[6];
+    for (int i = 0; i < 6; ++i) a[i] = std::atoll(argv[i + 1]);
+    const auto [count, length, grid, block, x_offset, y_offset] = a;
 
     Table table;
     receive(&table, sizeof table);
@@ -24,7 +24,7 @@ int unary(char** argv, Kernel kernel, Kernel kernel_uncached) {
     receive(x.data(), x.bytes());
     Y* y = y_offset < 0 ? reinterpret_cast<Y*>(x.data()) : other.data();
 
-    launch(uncached ? kernel_uncached : kernel, grid, block, uncached ? 0 : entries.bytes(),
+    launch(kernel, grid, block, IN_SHARED ? entries.bytes() : 0,
            static_cast<const X*>(x.data()), y, count, static_cast<const Entry*>(entries.data()),
            static_cast<int>(entries.bytes()), table);
 
