@@ -17,6 +17,7 @@
 ``gate.cuh``        one lookup of a gate function, in float32; ``cupylut/tables/gate.py``
 ``polynomial.cuh``  one lookup of any function, in float32 and float64; ``tables/polynomial.py``
 ``unrounded.cuh``   one lookup by bit pattern, of float32 results; ``tables/unrounded.py``
+``windows.cuh``     where the results are that direct and unrounded tables keep
 ``full.cuh``        one lookup among the results of all inputs, in 16 bits; ``tables/full.py``
 ``pairs.cuh``       two 16-bit numbers in a word
 ``items.cuh``       the bytes or halves of a word, taken out of it

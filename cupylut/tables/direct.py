@@ -14,12 +14,7 @@ ties: x/2 falls between two subnormals for every odd pattern, and there the exac
 above x/2 for gelu-like functions, decides. With the intercept 2⁻¹⁴⁹ the float32 value is a little
 above x/2 too, and the tie is no more. The intercept also settles the sign of f(±0).
 
-The two windows lie in the table end to end, the negative one first and from its far end. So for
-the patterns of an x clamped to either of them
-
-    place = clamp(x, near, high) − clamp(x, −high′, −near′) + origin,    near′ = near + 1
-
-since one of the two stays at its near end.
+`windows.py` says how the two windows lie in the table, and where in them x is.
 
 Windows are found by comparing the rules with the correct results of all inputs, so every function
 has a table: a function that no rule fits has windows over everything but ±0, which are always the
@@ -46,10 +41,10 @@ from ..accuracy import (
 )
 from ..declaration import Float64Array, Function
 from .table import Table
+from .windows import SIGN, WINDOWS, Windows, twice
 
 Patterns: TypeAlias = NDArray[np.uint16]
 
-SIGN = 0x8000
 TINY = 2.0**-149  # the smallest float32
 _LARGEST_FLOAT16 = 0x7BFF  # that `near`, compared as a float16, may be
 
@@ -58,9 +53,9 @@ CHUNK = 65536
 
 _PARAMETERS = np.dtype(
     [
-        *((n, np.uint32) for n in ("near", "high", "minus_high", "minus_near", "identity")),
-        *((n, np.float32) for n in ("slope", "intercept")),
-        *((n, np.uint32) for n in ("sign", "origin", "unused")),
+        ("windows", WINDOWS),
+        *(("identity", np.uint32), ("slope", np.float32), ("intercept", np.float32)),
+        ("sign", np.uint32),
     ]
 )
 
@@ -73,18 +68,12 @@ class _Tangent(NamedTuple):
     signed: bool
 
 
-class _Windows(NamedTuple):
-    """What the table keeps: magnitudes in patterns, see above; f is its tangent up to `near`."""
+class _Design(NamedTuple):
+    """What the table keeps, and what holds beside it."""
 
     tangent: _Tangent
-    near: int
-    high: int
-    minus_high: int
+    windows: Windows
     identity: int
-
-    @property
-    def size(self) -> int:
-        return self.high + self.minus_high - 2 * self.near
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,48 +126,36 @@ class DirectTable(Table):
     @cached_property
     def entries(self) -> Patterns:
         """The results in the two windows, each with that of all numbers beyond it."""
-        w = self._windows
-        negative = self.results[SIGN + w.near + 1 : SIGN + w.minus_high + 1][::-1]
-        positive = self.results[w.near + 1 : w.high + 1]
-        return np.concatenate((negative, positive))
+        return self._design.windows.kept(self.results)
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
         """struct DirectTable of `kernels/direct.cuh`."""
-        w = self._windows
+        tangent, windows, identity = self._design
         p = np.zeros(1, _PARAMETERS)
-        pairs = {
-            "near": w.near,
-            "high": w.high,
-            "minus_high": SIGN + w.minus_high,
-            "minus_near": SIGN + w.near + 1,
-            "identity": w.identity,
-            "sign": SIGN * w.tangent.signed,
-            "origin": SIGN + w.minus_high - w.near,
-        }
-        for name, half in pairs.items():
-            p[name] = half << 16 | half
-        p["slope"], p["intercept"], _ = w.tangent
+        p["windows"] = windows.struct()
+        p["identity"], p["sign"] = twice(identity), twice(SIGN * tangent.signed)
+        p["slope"], p["intercept"], _ = tangent
         return p
 
     def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """The number of the entry that the kernel reads for each x."""
-        return places(self._windows, x)
+        return self._design.windows.places(x)
 
     @cached_property
-    def _windows(self) -> _Windows:
-        """The smallest ones that any tangent leaves."""
+    def _design(self) -> _Design:
+        """That with the smallest windows that any tangent leaves."""
         reaches = [(tangent, self._reach(tangent)) for tangent in self._tangents()]
-        windows = [self._windows_beside(*each) for each in reaches if each[1] >= 0]
-        if not windows:
+        designs = [self._beside(*each) for each in reaches if each[1] >= 0]
+        if not designs:
             plus, minus = self.results[[0, SIGN]].view(self.dtype)
             raise ValueError(
                 f"{self.name}(0) is {plus}, {self.name}(-0) is {minus}: a direct table has one "
                 'value for both; take kind="full"'
             )
-        return min(windows, key=lambda w: w.size)
+        return min(designs, key=lambda design: design.windows.size)
 
-    def _windows_beside(self, tangent: _Tangent, reach: int) -> _Windows:
+    def _beside(self, tangent: _Tangent, reach: int) -> _Design:
         near = min(reach, _LARGEST_FLOAT16)
         last = self._infinity
         positive, negative = self.results[: last + 1], self.results[SIGN : SIGN + last + 1]
@@ -189,7 +166,8 @@ class DirectTable(Table):
         if itself <= high:
             high = itself
             identity = max(near, itself - 1)
-        return _Windows(tangent, near, max(high, near + 1), max(minus_high, near + 1), identity)
+        windows = Windows(near, max(high, near + 1), max(minus_high, near + 1))
+        return _Design(tangent, windows, identity)
 
     @property
     def _infinity(self) -> int:
@@ -251,16 +229,6 @@ class DirectTable(Table):
 def scalar(dtype: DType) -> str:
     """The C++ type of a 16-bit dtype."""
     return "Float16" if dtype == np.float16 else "BFloat16"
-
-
-def places(windows: Any, x: NDArray[Any]) -> NDArray[np.int64]:
-    """The number of the entry for each x in windows with `near`, `high` and `minus_high`."""
-    near, high, minus_high = windows.near, windows.high, windows.minus_high
-    patterns = x.view(np.uint16).astype(np.int64)
-    magnitudes = patterns % SIGN
-    right = minus_high - 2 * near - 1 + np.clip(magnitudes, near, high)
-    left = minus_high - np.clip(magnitudes, near + 1, minus_high)
-    return np.where(np.isnan(widened(x)), 0, np.where(patterns < SIGN, right, left))
 
 
 def gather(results: NDArray[Any], x: NDArray[Any], out: NDArray[Any]) -> None:

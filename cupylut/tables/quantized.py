@@ -46,9 +46,10 @@ from ..accuracy import (
     widened,
 )
 from ..declaration import Float64Array, Function
-from .direct import SIGN, gather
+from .direct import gather
 from .grid import Grid, beside_lines
 from .table import Table
+from .windows import SIGN
 
 Patterns: TypeAlias = NDArray[np.unsignedinteger]
 

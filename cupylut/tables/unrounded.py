@@ -2,8 +2,8 @@
 
 Derivation. z·f(x) is computed in float32 and rounded to bfloat16 once, so f has to be nearer than a
 direct table's results. But x still is one of 65,536 numbers, so that f can be looked up by their
-patterns, in windows as in `direct.py`, where the place of x is derived. Close to zero f is a
-parabola to float32's accuracy, and far out it is x or a constant:
+patterns, in the windows of `windows.py`. Close to zero f is a parabola to float32's accuracy, and
+far out it is x or a constant:
 
     y = c0 + x·(c1 + x·c2)                                                    |x| ≤ near
     y = results[place of x, or of the end of the window beyond which it is]   near < |x|
@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, all_inputs, error_report, ulp, widened
 from ..declaration import Float64Array, Function
-from .direct import SIGN, gather, places, scalar
+from .direct import gather, scalar
 from .table import Table
+from .windows import SIGN, WINDOWS, Windows
 
 BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
 MAX_BYTES = 16 * 1024  # several blocks on a multiprocessor, and a short time to fill each
@@ -41,8 +42,9 @@ _POSITIVE, _NEGATIVE = slice(0, _INFINITY), slice(SIGN, SIGN + _INFINITY)
 
 _PARAMETERS = np.dtype(
     [
-        *((n, np.uint32) for n in ("near", "high", "minus_high", "minus_near", "origin")),
+        ("windows", WINDOWS),
         *((n, np.float32) for n in ("reach", "identity", "c0", "c1", "c2")),
+        ("unused", np.uint32),
     ]
 )
 
@@ -67,20 +69,6 @@ class Parabola(NamedTuple):
         return np.asarray((x * inner + self.c0).astype(np.float32))
 
 
-class Windows(NamedTuple):
-    """Magnitudes, in patterns: of the first and last results that the table keeps, less one."""
-
-    near: int
-    high: int
-    minus_high: int
-    identity: int
-
-    @property
-    def size(self) -> int:
-        """How many results there are."""
-        return self.high + self.minus_high - 2 * self.near
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class UnroundedTable(Table):
     """f(x) in float32, within 2 ulp of it, for every x of bfloat16.
@@ -94,6 +82,7 @@ class UnroundedTable(Table):
     dtype: DType
     parabola: Parabola
     windows: Windows
+    identity: int
     results: NDArray[np.float32]
     report: ErrorReport
 
@@ -112,12 +101,12 @@ class UnroundedTable(Table):
             reaches = [_reach(parabola(x), exact) for parabola in parabolas]
             near = max(reaches)
             parabola = parabolas[reaches.index(near)]
-            windows = _windows(x, rounded, exact, near)
-            results = _by_the_rules(parabola, windows, x, rounded)
+            windows, identity = _windows(x, rounded, exact, near)
+            results = _by_the_rules(parabola, windows, identity, x, rounded)
         if near < 0 or 4 * windows.size > MAX_BYTES:
             raise ValueError(f"{function.name} has no table of at most {MAX_BYTES:,} bytes")
         report = error_report(function, inputs, results, even=x.size)
-        return cls(function.name, BFLOAT16, parabola, windows, results, report)
+        return cls(function.name, BFLOAT16, parabola, windows, identity, results, report)
 
     def __repr__(self) -> str:
         return f"UnroundedTable({self.name}, {self.dtype.name}, {self.entries.nbytes:,} bytes)"
@@ -135,40 +124,28 @@ class UnroundedTable(Table):
     @cached_property
     def entries(self) -> NDArray[np.float32]:
         """The results in the two windows, each with that of all numbers beyond it."""
-        w = self.windows
-        negative = self.results[SIGN + w.near + 1 : SIGN + w.minus_high + 1][::-1]
-        positive = self.results[w.near + 1 : w.high + 1]
-        return np.concatenate((negative, positive))
+        return self.windows.kept(self.results)
 
     @cached_property
     def parameters(self) -> NDArray[Any]:
         """struct UnroundedTable of `kernels/unrounded.cuh`."""
-        w = self.windows
         p = np.zeros(1, _PARAMETERS)
-        pairs = {
-            "near": w.near,
-            "high": w.high,
-            "minus_high": SIGN + w.minus_high,
-            "minus_near": SIGN + w.near + 1,
-            "origin": SIGN + w.minus_high - w.near,
-        }
-        for name, half in pairs.items():
-            p[name] = half << 16 | half
-        p["reach"], p["identity"] = _number(w.near), _number(w.identity)
+        p["windows"] = self.windows.struct()
+        p["reach"], p["identity"] = _number(self.windows.near), _number(self.identity)
         p["c0"], p["c1"], p["c2"] = self.parabola
         return p
 
     def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """The number of the entry that the kernel reads for each x."""
-        return places(self.windows, x)
+        return self.windows.places(x)
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the values at x, of bfloat16, into out, of float32; both 1-D."""
         gather(self.results, x, out)
 
     def _state(self) -> tuple[dict[str, Any], Float64Array]:
-        fields = {"name": self.name, "parabola": self.parabola, "windows": self.windows}
-        return fields, self.results.astype(np.float64)
+        names = "name", "parabola", "windows", "identity"
+        return {name: getattr(self, name) for name in names}, self.results.astype(np.float64)
 
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
@@ -179,13 +156,18 @@ class UnroundedTable(Table):
             dtype=BFLOAT16,
             parabola=Parabola(*fields["parabola"]),
             windows=Windows(*fields["windows"]),
+            identity=int(fields["identity"]),
             results=values.astype(np.float32),
             report=ErrorReport(**fields["report"]),
         )
 
 
 def _by_the_rules(
-    parabola: Parabola, windows: Windows, x: Float64Array, rounded: NDArray[np.float32]
+    parabola: Parabola,
+    windows: Windows,
+    identity: int,
+    x: Float64Array,
+    rounded: NDArray[np.float32],
 ) -> NDArray[np.float32]:
     """What the kernel gives for all inputs."""
     results, magnitudes = rounded.copy(), np.arange(x.size) % SIGN
@@ -193,7 +175,7 @@ def _by_the_rules(
         results[side][magnitudes[side] >= end] = rounded[side][_INFINITY]
     near = magnitudes <= windows.near
     results[near] = parabola(x[near])
-    itself = (magnitudes > windows.identity) & ~(x < 0)
+    itself = (magnitudes > identity) & ~(x < 0)
     results[itself] = x[itself]
     results[np.isnan(x)] = np.nan
     return results
@@ -219,8 +201,8 @@ def _reach(y: NDArray[np.float32], exact: Float64Array) -> int:
 
 def _windows(
     x: Float64Array, y: NDArray[np.float32], exact: Float64Array, near: int
-) -> Windows:  # fmt: skip
-    """The windows behind `near`, of rounded values y at all inputs x."""
+) -> tuple[Windows, int]:
+    """The windows behind `near`, of rounded values y at all inputs x, and where f is x from."""
 
     def last(side: slice, beyond: Any) -> int:
         """The last magnitude at which f is not what it is said to be beyond."""
@@ -234,4 +216,4 @@ def _windows(
     high, identity = constant, _INFINITY
     if itself < constant:
         high, identity = itself, max(near, itself - 1)
-    return Windows(near, max(high, near + 1), max(minus_high, near + 1), identity)
+    return Windows(near, max(high, near + 1), max(minus_high, near + 1)), identity
