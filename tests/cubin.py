@@ -19,6 +19,7 @@ from cupylut.tables import Table
 from cupylut.tuning import tuning
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+GENERATIONS = (75, 80, 90, 100)  # those whose instructions differ
 
 
 @cache

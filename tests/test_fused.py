@@ -11,7 +11,7 @@ import jax  # noqa: TID251
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from cubin import ARCHITECTURES, compile_kernel, instructions, per_element, resources
+from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
 from host_cuda import Program
 from samples import BFLOAT16, by_dtype, same, values
 from scipy import special
@@ -209,7 +209,7 @@ def test_instruction_budgets(case: tuple[str, ...], tmp_path: Path) -> None:
     assert per_element(code, as_dtype(dtype)) <= BUDGETS[case] + 1
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", GENERATIONS)
 @by_dtype
 def test_compiles_without_spills(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
     """With a bias within 64 registers, so that an SM holds 4 blocks; with everything within 96."""

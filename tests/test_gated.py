@@ -13,7 +13,7 @@ import jax  # noqa: TID251
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from cubin import ARCHITECTURES, compile_kernel, instructions, per_element, resources
+from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
 from host_cuda import SANITIZERS, Program
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -242,7 +242,7 @@ def test_instruction_budgets(dtype: str, entry: str, tmp_path: Path) -> None:
     assert per_element(code, as_dtype(dtype), outputs) <= BUDGETS[dtype, entry] + 1
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", GENERATIONS)
 @by_dtype
 def test_compiles_without_spills(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
     defines = tuple(device.defines(tables_for("silu", dtype), dtype).items())

@@ -147,7 +147,7 @@ def test_other_functions_in_float64(error: float | None) -> None:
         assert np.abs(table(x) - f(x)).max() <= max(table.error, 8 * np.spacing(50.0))
 
 
-@pytest.mark.parametrize("alpha", [200.0, -200.0, 1e5, 1e300])
+@pytest.mark.parametrize("alpha", [-200.0, 1e300])
 def test_large_functions_in_float64(alpha: float) -> None:
     """Within 1e-14 of their size, where that is more than 1e-13."""
     x = np.linspace(-50, 50, 10_001)
