@@ -312,6 +312,8 @@ def on_device_and_stream(device: int, stream: int) -> Iterator[None]:
 
 def evaluate(table: Table, x: Any, out: Any) -> None:
     """out = table(x) for flat CuPy arrays of the table's dtypes, on CuPy's current stream."""
+    if table.entry_point is None:
+        raise TypeError(f"{table!r} is for products on a GPU: make another with cupylut.tabulate")
     run(table.entry_point, (table,), x, out)
 
 

@@ -100,9 +100,11 @@ def launches(
     given = {**operands, "number": number}
     macros = [name.upper() for name, operand in given.items() if operand is not None]
     entry = "+".join(["fused_activation", *macros])
+    with np.errstate(over="ignore"):
+        by_value = table.result_dtype.type(0 if number is None else number)
     for part in rows.parts(x, *operands.values(), out):
         width = part[0].shape[1] if x.ndim == 2 else 1
-        yield entry, part, (table.result_dtype.type(number or 0), rows.divisor(width))
+        yield entry, part, (by_value, rows.divisor(width))
 
 
 def table_for(function: str, dtype: DType, has_bias: bool) -> Table:

@@ -233,6 +233,13 @@ def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.Mo
     assert SYNCHRONIZED == []
 
 
+def test_tables_for_products_are_for_nothing_else() -> None:
+    x = as_array(np.zeros(3, DTYPES[1]))
+    table = ops.product_table("gelu", x.dtype)
+    with pytest.raises(TypeError, match=r"UnroundedTable\(gelu.*is for products on a GPU"):
+        device.evaluate(table, x, as_array(np.zeros(3, np.float32)))
+
+
 def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is launched for."""
     uploaded = []

@@ -39,7 +39,7 @@ def test_operands_in_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     table = tabulate("silu", size=50)
     y = as_array(np.zeros((6, 8), np.float32))
     monkeypatch.setattr(rows, "LARGEST", 20)
-    monkeypatch.setattr(fused, "np", SimpleNamespace(ndarray=()))
+    monkeypatch.setattr(fused, "np", SimpleNamespace(ndarray=(), errstate=np.errstate))
     bias = as_array(np.zeros(8, np.float32))
     fused.evaluate(table, y, y, bias=bias, scale=0.5)
     (name, macros, *_, args), *others = ROWS
@@ -53,3 +53,11 @@ def test_operands_in_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
     assert args[2:5] == (0, 0, 0)
     assert (type(args[6]), float(args[6]), int(args[8])) == (np.float32, 0.5, 16)
     assert args[7].tobytes() == np.uint32([8, 1 << 31, 34]).tobytes()
+
+
+@pytest.mark.parametrize("scale", [-0.0, 1e300, 2.0, np.nan])
+def test_a_number_is_passed_as_it_is_used_on_the_cpu(scale: float) -> None:
+    table, x = tabulate("silu", size=50), np.zeros(8, np.float32)
+    ((_, _, (number, _)),) = fused.launches(table, x, None, None, scale, None, x)
+    with np.errstate(over="ignore"):
+        assert number.tobytes() == np.float32(scale).tobytes()

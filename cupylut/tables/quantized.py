@@ -68,7 +68,7 @@ class QuantizedTable(Table):
     """
 
     kind: ClassVar[str] = "quantized"
-    entry_point: ClassVar[str] = "quantized"
+    entry_point: ClassVar[str | None] = "quantized"
 
     name: str
     dtype: DType

@@ -20,13 +20,13 @@ class Table(ABC):
     """A function made into a table for one dtype; immutable, callable, picklable, savable.
 
     `table(x)` evaluates it on an array of any library with the rules of `cupylut.gelu`; x must
-    have the table's dtype, and the result has its `result_dtype`: but for a `QuantizedTable` the
-    same. `table.report` says how far it is from the function.
+    have the table's dtype, and the result has its `result_dtype`: but for a `QuantizedTable` or
+    `UnroundedTable` the same. `table.report` says how far it is from the function.
     """
 
     kind: ClassVar[str]
-    entry_point: ClassVar[str] = "elementwise"
-    """The kernel that evaluates the table over an array, in the words of `device.KERNELS`."""
+    entry_point: ClassVar[str | None] = "elementwise"
+    """The kernel of `device.KERNELS` that evaluates the table over an array, if there is one."""
 
     name: str
     dtype: DType

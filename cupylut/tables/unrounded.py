@@ -73,10 +73,12 @@ class Parabola(NamedTuple):
 class UnroundedTable(Table):
     """f(x) in float32, within 2 ulp of it, for every x of bfloat16.
 
-    `results` are the values for every pattern of x. Gated forms and derivatives use it.
+    `results` are the values for every pattern of x. Gated forms and derivatives use it; on a GPU
+    only they do.
     """
 
     kind: ClassVar[str] = "unrounded"
+    entry_point: ClassVar[str | None] = None
 
     name: str
     dtype: DType
