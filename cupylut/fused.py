@@ -69,11 +69,12 @@ def _evaluate(
     with np.errstate(all="ignore"):
         for block in rows.blocks(x.shape):
             columns = block[-1]
-            y = x[block]
-            if bias is not None:
-                y = y.astype(table.dtype)
+            if bias is None:
+                y = values(table, x[block])
+            else:
+                y = x[block].astype(table.dtype, order="C")
                 y += bias[columns].astype(y.dtype)
-            y = values(table, y)
+                table.evaluate(y.reshape(-1), y.reshape(-1))
             if has_factor:
                 y *= whole[0][block].astype(y.dtype)
             if isinstance(scale, Real):

@@ -20,6 +20,7 @@ from .accuracy import DType, all_inputs
 from .ops import checked, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
 from .tables.direct import gather
+from .tables.linear import CHUNK
 
 Order = Literal["gate_up", "up_gate"]
 
@@ -82,7 +83,8 @@ def _product_gradient(
 
 def values(table: Table, x: NDArray[Any]) -> NDArray[Any]:
     """A new array in C order with the table's values at x, which may be of another dtype."""
-    if x.dtype.itemsize < table.dtype.itemsize == 4 and x.size >= 256**x.itemsize:
+    full_block = x.size > CHUNK // 2  # of whole rows, as many as fit, or of part of one
+    if x.dtype.itemsize < table.dtype.itemsize == 4 and full_block:
         y = np.empty(x.shape, table.result_dtype)
         gather(_of_all_inputs(table, x.dtype), x.reshape(-1), y.reshape(-1))
         return y

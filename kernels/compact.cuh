@@ -10,7 +10,6 @@
 // Precondition: segment(t) < SEGMENTS for every t in [0, limit].
 template <int DEGREE, int SQUARINGS, int SHIFT>
 struct CompactTable {
-    using Real = float;
     using Entry = float;
 
     float limit;          // f rounds to −0 below −limit, to x above

@@ -65,5 +65,5 @@ extern "C" __global__ void elementwise(
     const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int bytes, TABLE table) {
     const Split parts = split(count, x, y);
     stream(count, parts, Elementwise{x, y, words(x, parts), words(y, parts), table},
-           [=] { return ready(entries, bytes); });
+           [=] { return only_table(entries, bytes); });
 }

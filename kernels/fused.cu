@@ -140,5 +140,5 @@ extern "C" __global__ void fused_activation(
     }
     stream(count, parts,
            Fused<TABLE>{x, bias, factor, scale, residual, y, number, rows, parts, table},
-           [=] { return ready(entries, bytes); });
+           [=] { return only_table(entries, bytes); });
 }

@@ -16,7 +16,6 @@ struct alignas(8) Quintic {
 // Precondition: for every |x| ≤ limit the index below is that of an entry.
 template <bool UNIFORM>
 struct GateTable {
-    using Real = float;
     using Entry = Quintic;
 
     float limit;         // f rounds to −0 below −limit, to x above

@@ -78,7 +78,7 @@ extern "C" __global__ void product(
     int bytes, TABLE value) {
     const Split parts = split(count, x, z, y);
     stream(count, parts, Product<Apart>{x, z, y, parts, value, {}},
-           [=] { return ready(entries, bytes); });
+           [=] { return only_table(entries, bytes); });
 }
 
 // x and z point to the two halves of the first row of a packed array, in either order.
@@ -87,7 +87,7 @@ extern "C" __global__ void packed_product(
     const TABLE::Entry* entries, int bytes, TABLE value) {
     const Split parts = split_rows(count, place.rows, x, z, y);
     stream(count, parts, Product<Halves>{x, z, y, parts, value, place},
-           [=] { return ready(entries, bytes); });
+           [=] { return only_table(entries, bytes); });
 }
 
 #ifdef SLOPE

@@ -51,5 +51,5 @@ extern "C" __global__ void quantized(
     const TABLE::Input* x, TABLE::Output* y, Index count, const Entry* entries, int bytes,
     TABLE table) {
     const Split parts = split(count, x, y);
-    stream(count, parts, Quantized{x, y, parts, table}, [=] { return ready(entries, bytes); });
+    stream(count, parts, Quantized{x, y, parts, table}, [=] { return only_table(entries, bytes); });
 }

@@ -48,11 +48,6 @@ __device__ __forceinline__ Split split(
 
 // The vectors of an array behind its head.
 template <typename Scalar>
-__device__ __forceinline__ Vector<Scalar>* vectors(Scalar* array, Split parts) {
-    return reinterpret_cast<Vector<Scalar>*>(array + parts.head);
-}
-
-template <typename Scalar>
 __device__ __forceinline__ Words* words(Scalar* array, Split parts) {
     return reinterpret_cast<Words*>(array + parts.head);
 }
@@ -147,9 +142,9 @@ __device__ __forceinline__ void ready() {
     if constexpr (IN_SHARED) __syncthreads();
 }
 
-// The same for the only table of a kernel.
+// The same for the only table of a kernel, and ready.
 template <typename Entry>
-__device__ __forceinline__ const Entry* ready(const Entry* entries, int bytes) {
+__device__ __forceinline__ const Entry* only_table(const Entry* entries, int bytes) {
     extern __shared__ __align__(16) unsigned char shared[];
     const Entry* found = placed(shared, entries, bytes);
     ready();

@@ -107,10 +107,11 @@ def test_float32(name: str) -> None:
 
 @by_set
 def test_float64_and_every_set_of_operands(names: set[str]) -> None:
-    x = np.random.default_rng(0).normal(scale=3, size=(50, 7))
-    given = operands(names, x.shape, x.dtype)
-    _, want = exact("silu", x, **given)
-    np.testing.assert_allclose(cupylut.fused("silu", x, **given), want, rtol=1e-13, atol=1e-14)
+    for shape in ((50, 7), (2, 70_000)):  # in the second a row takes two blocks
+        x = np.random.default_rng(0).normal(scale=3, size=shape)
+        given = operands(names, shape, x.dtype)
+        _, want = exact("silu", x, **given)
+        np.testing.assert_allclose(cupylut.fused("silu", x, **given), want, rtol=1e-13, atol=1e-14)
 
 
 @by_dtype

@@ -3,21 +3,17 @@
 The kernels are compiled as C++ and run on the CPU. The oracle is scipy's reference in float64.
 """
 
-import tracemalloc
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax  # noqa: TID251
 import numpy as np
 import pytest
-import torch  # noqa: TID251
 from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
 from host_cuda import SANITIZERS, Program
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from samples import BFLOAT16, by_dtype, same, values
+from samples import BFLOAT16, by_dtype
 from test_elementwise import FINDINGS, mutated
 from test_linear import assert_same_bits
 
@@ -87,6 +83,30 @@ def test_gradient_accuracy(name: str, dtype: np.dtype) -> None:
         assert (np.abs(widened(got) - exact) <= error + 4 * ulp(exact, dtype)).all()
         if dtype.itemsize == 2:
             assert (np.abs(widened(got) - exact) <= error + 0.501 * ulp(exact, dtype)).all()
+
+
+@pytest.mark.parametrize("name", ["silu", "elu"])
+@pytest.mark.parametrize("shape", [(70_000,), (70, 1000), (2, 40_000)])
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16], ids=str)
+def test_large_arrays_have_the_results_of_small_ones(
+    name: str, shape: tuple[int, ...], dtype: np.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, though those of 16 bits are found in another way."""
+    asked, of_all_inputs = [], gated._of_all_inputs
+    monkeypatch.setattr(
+        gated, "_of_all_inputs", lambda *given: asked.append(given) or of_all_inputs(*given)
+    )
+    x, z, _ = (array.reshape(shape) for array in inputs(dtype, math.prod(shape)))
+    table = ops.product_table(name, dtype)
+    whole, parts = np.empty_like(x), np.empty_like(x)
+    gated.product(table, x, z, whole)
+    assert bool(asked) == (table.dtype != dtype)
+    asked.clear()
+    flat = [array.reshape(-1) for array in (x, z, parts)]
+    for part in (slice(i, i + 1000) for i in range(0, x.size, 1000)):
+        gated.product(table, *(array[part] for array in flat))
+    assert not asked
+    assert_same_bits(whole, parts)
 
 
 @by_dtype
@@ -251,157 +271,3 @@ def test_compiles_without_spills(dtype: np.dtype, architecture: int, tmp_path: P
     for usage in used.values():
         assert usage["LOCAL"] == usage["STACK"] == 0
         assert usage["REG"] <= 128
-
-
-# --- the array functions ---
-
-
-@by_dtype
-def test_layouts_and_out(dtype: np.dtype) -> None:
-    a, b = values((3, 4, 5), dtype), values((5, 4, 3), dtype).T
-    want = cupylut.swiglu(np.ascontiguousarray(a), np.ascontiguousarray(b))
-    y = cupylut.swiglu(a, b)
-    assert same(y, want)
-    assert y.strides == a.strides
-    assert cupylut.swiglu(a.T, b.T).strides == a.T.strides
-    assert same(cupylut.swiglu(a[:, ::2], b[:, ::2]), want[:, ::2])
-    for out in (np.empty_like(a), np.empty((3, 4, 10), dtype)[..., ::2], a.copy()):
-        assert cupylut.swiglu(a, b, out=out) is out
-        assert same(np.ascontiguousarray(out), want)
-    for which in (0, 1):
-        pair = [a.copy(), b.copy()]
-        assert same(np.ascontiguousarray(cupylut.swiglu(*pair, out=pair[which])), want)
-
-
-ORDERS = ("gate_up", "up_gate")
-
-
-@by_gate
-@by_dtype
-def test_packed_arrays(name: str, dtype: np.dtype) -> None:
-    function, options = GATES[name]
-    for shape in ((3, 4, 10), (1, 6), (8,), (0, 4), (3, 0)):
-        packed = values(shape, dtype)
-        for order in ORDERS:
-            gate, up = (half.copy() for half in gated.halves(packed, order == "gate_up"))
-            want = function(gate, up, **options)
-            assert same(function(packed, order=order, **options), want)
-            wide = np.repeat(packed, 2, axis=-1)[..., ::2]
-            assert same(function(wide, order=order, **options), want)
-            y = function(np.asfortranarray(packed), order=order, **options)
-            assert y.strides == np.asfortranarray(gate).strides
-            assert same(np.ascontiguousarray(y), want)
-            for out in (np.empty_like(gate), np.repeat(gate, 2, axis=-1)[..., ::2]):
-                assert function(packed, order=order, out=out, **options) is out
-                assert same(np.ascontiguousarray(out), want)
-
-
-@pytest.mark.parametrize("name", ["silu", "elu"])
-def test_large_arrays_have_the_results_of_small_ones(name: str) -> None:
-    """To the last bit, though those of 16 bits are found in another way."""
-    for dtype in (np.dtype(np.float16), BFLOAT16):
-        x, z, _ = inputs(dtype, 70_000)
-        table = ops.product_table(name, dtype)
-        whole, parts = np.empty_like(x), np.empty_like(x)
-        gated.product(table, x, z, whole)
-        for part in (slice(i, i + 1000) for i in range(0, x.size, 1000)):
-            gated.product(table, x[part], z[part], parts[part])
-        assert_same_bits(whole, parts)
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_the_result_may_take_the_place_of_either_half(order: Any) -> None:
-    for shape in ((5, 8), (8,)):
-        content = values(shape, np.dtype(np.float32))
-        want = cupylut.swiglu(content, order=order)
-        for half in (np.s_[..., :4], np.s_[..., 4:]):
-            packed = content.copy()
-            cupylut.swiglu(packed, order=order, out=packed[half])
-            assert same(np.ascontiguousarray(packed[half]), want)
-    with pytest.raises(ValueError, match="overlaps"):
-        cupylut.swiglu(content, order=order, out=content[2:6])
-
-
-@pytest.mark.parametrize("shape", [(5000, 400), (2_000_000,)])
-def test_packed_arrays_are_read_where_they_lie(shape: tuple[int, ...]) -> None:
-    packed = np.zeros(shape, np.float32)
-    out = np.empty((*shape[:-1], shape[-1] // 2), np.float32)
-    cupylut.swiglu(np.float32([1, 2]))  # which makes the table
-    tracemalloc.start()
-    try:
-        cupylut.swiglu(packed, out=out)
-        assert tracemalloc.get_traced_memory()[1] < 4e6
-    finally:
-        tracemalloc.stop()
-
-
-@pytest.mark.parametrize("order", ORDERS)
-def test_packed_arrays_of_jax(order: Any) -> None:
-    packed = np.random.default_rng(0).normal(size=(4, 10)).astype(np.float32)
-    want = cupylut.swiglu(packed, order=order)
-    f = partial(cupylut.swiglu, order=order)
-    assert same(np.asarray(f(jax.numpy.asarray(packed))), want)
-    np.testing.assert_allclose(jax.jit(f)(packed), want, rtol=2.0**-22)
-    gate, up = gated.halves(packed, order == "gate_up")
-    both = jax.grad(lambda *halves: cupylut.swiglu(*halves).sum(), (0, 1))(gate, up)
-    found = jax.grad(lambda packed: f(packed).sum())(packed)
-    assert same(np.asarray(found), pack_rows(*map(np.asarray, both), order == "gate_up", up.shape))
-
-
-@by_gate
-@pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_other_libraries(name: str, dtype: Any) -> None:
-    function, options = GATES[name]
-    a, b = (values((2, 33), dtype)[i] for i in (0, 1))
-    want = function(a, b, **options)
-    with torch.no_grad():
-        y = function(torch.from_numpy(a), torch.from_numpy(b), **options)
-    assert type(y) is torch.Tensor
-    assert same(y.numpy(), want)
-    y = function(jax.numpy.asarray(a), jax.numpy.asarray(b), **options)
-    assert isinstance(y, jax.Array)
-    assert same(np.asarray(y), want)
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.floats(width=16), st.floats(width=16))
-def test_special_values_are_those_of_the_two_steps(x: float, z: float) -> None:
-    a, b = np.float16([x]), np.float16([z])
-    with np.errstate(all="ignore"):
-        want = FUNCTIONS["gelu"](a) * b.astype(np.float64)
-    y = cupylut.geglu(a, b)
-    assert np.isnan(y[0]) == np.isnan(want[0])
-    if not np.isnan(want[0]):
-        assert np.signbit(y[0]) == np.signbit(want[0])
-        with np.errstate(over="ignore"):
-            assert y[0] == want.astype(np.float16)[0] or np.isfinite(y[0])
-
-
-def test_integers_scalars_and_nothing() -> None:
-    assert cupylut.swiglu(1.0, 2.0) == pytest.approx(2 * FUNCTIONS["silu"](1.0), abs=1e-4)
-    assert cupylut.swiglu(np.int8([1]), np.int8([2])).dtype == np.float16
-    assert cupylut.swiglu(np.empty((0, 3)), np.empty((0, 3))).shape == (0, 3)
-
-
-def test_what_does_not_fit_is_refused() -> None:
-    x = np.zeros(3, np.float32)
-    with pytest.raises(ValueError, match="equal shapes"):
-        cupylut.swiglu(x, x[:2])
-    with pytest.raises(TypeError, match="convert one"):
-        cupylut.swiglu(x, x.astype(np.float16))
-    with pytest.raises(TypeError, match="give one kind"):
-        cupylut.swiglu(x, torch.zeros(3))
-    with pytest.raises(ValueError, match="approximate"):
-        cupylut.geglu(x, x, "erf")  # type: ignore[arg-type]
-    memory = np.zeros(6, np.float32)
-    with pytest.raises(ValueError, match="overlaps"):
-        cupylut.swiglu(x, memory[:3], out=memory[1:4])
-    with pytest.raises(ValueError, match="shape"):
-        cupylut.swiglu(x, x, out=memory)
-    for odd in (x, np.zeros((2, 5)), np.float32(1)):
-        with pytest.raises(ValueError, match="its last axis has to be even, to hold gate and up"):
-            cupylut.swiglu(odd)
-    with pytest.raises(ValueError, match='choose "gate_up" or "up_gate"'):
-        cupylut.swiglu(memory, order="gate")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="is that of a packed array"):
-        cupylut.swiglu(x, x, order="up_gate")

@@ -78,8 +78,11 @@ def _ours(function: str, dtype: str, inputs: Sequence[Any], out: Any) -> dict[st
     if function == GATED:
         gate, up = inputs
         found = as_dtype(dtype)
-        both = ops.default_table("silu", ops.compute_dtype(found)), ops.product_table("silu", found)
-        return {table.kind: partial(_product, table, gate, up, out) for table in both}
+        other = ops.default_table("silu", ops.compute_dtype(found))
+        return {
+            other.kind: partial(_product, other, gate, up, out),
+            default_kind(function, dtype): partial(gated.swiglu, gate, up, out=out),
+        }
     return {kind: partial(t, *inputs, out=out) for kind, t in tables(function, dtype).items()}
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .. import arrays, device, gated, layout, rows, workers
 from ..accuracy import DType
-from ..ops import compute_dtype, default_table, derivative_table, product_table
+from ..ops import default_table, derivative_table, product_table
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recording, register
 
@@ -227,11 +227,6 @@ def _current(index: int) -> AbstractContextManager[Any]:
     return current if torch._C._cuda_getDevice() == index else torch.cuda.device(index)
 
 
-def compute_table(function: str, x: Tensor) -> Table:
-    """The table of f for what is computed from x, before it is rounded to x's dtype."""
-    return default_table(function, compute_dtype(NUMPY_DTYPES[x.dtype]))
-
-
 def gradient_tables(function: str, x: Tensor) -> tuple[Table, Table]:
     """The tables of f and f′ for products with x."""
     value = product_table(function, NUMPY_DTYPES[x.dtype])
@@ -240,7 +235,7 @@ def gradient_tables(function: str, x: Tensor) -> tuple[Table, Table]:
 
 def derivative(function: str, x: Tensor) -> str:
     """The key of f′; raises TypeError where it has no table that is good for products with x."""
-    derivative_table(compute_table(function, x))
+    gradient_tables(function, x)
     return f"{function}_derivative"
 
 
