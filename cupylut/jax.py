@@ -142,10 +142,10 @@ def _(table: GateTable, x: Any) -> Any:
     c, rest = unpack(table.words)
     c[:, 0] += rest
     a = jnp.fmin(jnp.abs(x), layout.limit)
-    u = a * jnp.where(a < layout.split, layout.near, a)
+    u = a * jnp.maximum(a, layout.split)
     k = jnp.rint(u * (1 / layout.step))
     d = u - k * layout.step
-    segment = k.astype(np.int32) - layout.first
+    segment = k.astype(np.int32)
     q = 0.0
     for coefficients in c.T[::-1] / SCALE:
         q = q * d + _gather(coefficients, segment)

@@ -55,6 +55,12 @@ __device__ __forceinline__ float add(float a, float b) {
     return r;
 }
 
+__device__ __forceinline__ float subtract(float a, float b) {
+    float r;
+    asm("sub.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
+    return r;
+}
+
 __device__ __forceinline__ float multiply(float a, float b) {
     float r;
     asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
@@ -90,14 +96,6 @@ __device__ __forceinline__ float positive_part(float x) {
 __device__ __forceinline__ float bounded_magnitude(float x, float bound) {
     float r;
     asm("{ .reg .f32 a; abs.f32 a, %1; min.f32 %0, a, %2; }" : "=f"(r) : "f"(x), "f"(bound));
-    return r;
-}
-
-// x < bound ? y : x; so x where it is NaN.
-__device__ __forceinline__ float where_below(float x, float bound, float y) {
-    float r;
-    asm("{ .reg .pred p; setp.lt.f32 p, %1, %2; selp.f32 %0, %3, %1, p; }"
-        : "=f"(r) : "f"(x), "f"(bound), "f"(y));
     return r;
 }
 

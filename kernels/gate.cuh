@@ -12,29 +12,23 @@ struct alignas(8) Quintic {
     unsigned c5_and_rest;
 };
 
-// What the lookup needs beside the segments; passed by value. UNIFORM: all |x| are below the split.
+// What the lookup needs beside the segments; passed by value. UNIFORM: limit ≤ split.
 // Precondition: for every |x| ≤ limit the index below is that of an entry.
 template <bool UNIFORM>
 struct GateTable {
     using Entry = Quintic;
 
-    float limit;         // f rounds to −0 below −limit, to x above
-    float split, near;   // u = a·near where a < split, a·a from there on
-    float scale;         // segments per unit of u
-    float minus_step;    // −1/scale, exact
-    float magic_step;    // MAGIC/scale, exact
-    unsigned origin;     // the bits of MAGIC plus the number of the first entry
-
-    static constexpr float MAGIC = 12582912.0f;  // 1.5·2²³: the sum's last bit is worth 1
+    float limit;  // f rounds to −0 below −limit, to x above
+    float split;  // u = a·max(a, split)
+    float magic;  // 1.5·2²³·step, a sum's last bit is worth step
 
     __device__ __forceinline__ float operator()(float x, const Entry* entries) const {
         const float a = bounded_magnitude(x, limit);
-        const float factor = UNIFORM ? near : where_below(a, split, near);
-        const float rounded = multiply_add(a, multiply(factor, scale), MAGIC);
-        const float minus_centre = multiply_add(rounded, minus_step, magic_step);
-        const float d = multiply_add(a, factor, minus_centre);
+        const float factor = UNIFORM ? split : maximum(a, split);
+        const float rounded = multiply_add(a, factor, magic);
+        const float d = multiply_add(a, factor, subtract(magic, rounded));
 
-        const Entry c = entries[low_word(rounded) - origin];
+        const Entry c = entries[low_word(rounded) - low_word(magic)];
         // c5 is taken with the other number still in its last bits: the fit knows what they are.
         float r = multiply_add(d, from_word(c.c5_and_rest), c.c4);
         r = multiply_add(d, r, c.c3);

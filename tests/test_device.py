@@ -145,8 +145,8 @@ BUDGETS = {
     ("float16", "linear"): 9.25,
     ("bfloat16", "linear"): 9.75,
     ("float64", "linear"): 35.0,
-    ("float32", "gate"): 23.375,
-    ("float32", "gate", "silu"): 20.625,  # all segments equally wide
+    ("float32", "gate"): 21.5,
+    ("float32", "gate", "silu"): 20.5,  # all segments equally wide
     ("float32", "polynomial"): 42.125,
     ("float64", "polynomial"): 68.75,
     ("float16", "full"): 4.1875,

@@ -100,7 +100,7 @@ def _linear(table: LinearTable, x: NDArray[Any]) -> Integers:
 @entry_numbers.register
 def _gate(table: GateTable, x: NDArray[Any]) -> Integers:
     limit = np.float32(table.layout.limit)
-    return np.asarray(table.layout.segment(np.fmin(np.abs(x), limit)) - table.layout.first)
+    return np.asarray(table.layout.segment(np.fmin(np.abs(x), limit)))
 
 
 @entry_numbers.register

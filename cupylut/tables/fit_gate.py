@@ -29,12 +29,12 @@ ROUNDS = 6  # of moving to a better neighbour, at most
 SMALLEST = 2.0**-7  # below it r is less than a hundredth of c0, and its roundings do not count
 
 # The limit is where a·q(a) < 2⁻¹⁵⁰. Steps are as wide as keeps r below about a quarter of c0: near
-# it the rounding of a·r doubles, and a wider step also needs a higher degree. split is where a²
-# becomes the better coordinate, and near/step is −8, a segment for every 1/8, where there is one.
+# it the rounding of a·r doubles, and a wider step also needs a higher degree. A segment ends where
+# the coordinate changes, so that none has to follow a kink: split² is an odd number of half steps.
 LAYOUTS = {
-    "gelu": Layout(limit=14.375, split=4.0625, near=-6.0, step=0.75),
-    "gelu_tanh": Layout(limit=10.8125, split=3.0625, near=-3.0, step=0.375),
-    "silu": Layout(limit=109.0, split=np.inf, near=-1.0, step=0.40625),
+    "gelu": Layout(limit=14.375, split=float(np.float32(2.1794496)), step=0.5),
+    "gelu_tanh": Layout(limit=10.8125, split=float(np.float32(1.2747549)), step=0.25),
+    "silu": Layout(limit=109.0, split=160.0, step=64.0),
 }
 
 
@@ -75,17 +75,15 @@ class Samples:
 
     def __init__(self, name: str, layout: Layout, segments: NDArray[np.int64]) -> None:
         """Chebyshev points of every segment, in its part of the inputs."""
-        self.reach = layout.step * (0.5 + 1e-4)  # the index is rounded twice
-        ends = segments[:, None] * layout.step + self.reach * np.array([-1.0, 1.0])
-        border = layout.split**2
-        near = segments[:, None] <= 0
-        lowest = np.where(near, layout.near * min(layout.split, layout.limit), border)
-        ends = np.clip(ends, lowest, np.where(near, 0.0, layout.limit**2))
+        self.reach = layout.step / 2
+        middle = segments[:, None] * layout.step
+        ends = middle + self.reach * np.array([-1.0, 1.0])
+        ends = np.clip(ends, 0, layout.coordinate(layout.limit))
         angles = np.cos(np.linspace(0, np.pi, SAMPLES))
         u = ends.mean(axis=1, keepdims=True) + np.diff(ends) / 2 * angles
-        a = np.where(near, u / layout.near, np.sqrt(np.abs(u)))
+        a = np.where(middle < layout.split**2, u / layout.split, np.sqrt(u))
         q = gate(name, a)
-        self.d = u - segments[:, None] * layout.step
+        self.d = u - middle
         self.target = q * SCALE
         # Relative to q, but never finer than the smallest subnormal result lets one see.
         self.weight = 1 / (SCALE * np.maximum(q, 2.0**-126 / np.maximum(a, 1.0)))
@@ -149,13 +147,8 @@ def fit(samples: Samples, zero: NDArray[np.bool_]) -> Words:
 
 def magnitudes(layout: Layout, segment: int) -> NDArray[np.float32]:
     """Every float32 magnitude from SMALLEST to limit that falls into a segment."""
-    ends = (segment + np.array([-0.501, 0.501])) * layout.step
-    if segment <= 0:
-        lo, hi = ends[1] / layout.near, ends[0] / layout.near
-        hi = min(hi, np.nextafter(np.float32(layout.split), 0))
-    else:
-        lo, hi = np.sqrt(ends)
-        lo = max(lo, layout.split)
+    ends = np.maximum((segment + np.array([-0.501, 0.501])) * layout.step, 0)
+    lo, hi = np.minimum(ends / layout.split, np.sqrt(ends))
     lo, hi = max(lo, SMALLEST), min(hi, layout.limit)
     bits = np.array([lo, hi], np.float32).view(np.uint32)
     a = np.arange(bits[0], bits[1] + 1, dtype=np.uint32).view(np.float32)
@@ -216,13 +209,11 @@ def polish(name: str, layout: Layout, segment: int, words: Words) -> tuple[Words
 def design(name: str) -> tuple[Words, float]:
     """The words of a function's table, and the worst error of the kernel above SMALLEST."""
     layout = LAYOUTS[name]
-    segments = np.arange(layout.first, layout.first + layout.count)
-    used = np.flatnonzero((segments <= 0) | (segments >= layout.segment(layout.split)))
-    words = np.zeros((layout.count, WORDS), np.uint32)
-    words[used] = fit(Samples(name, layout, segments[used]), segments[used] == 0)
+    segments = np.arange(layout.count)
+    words = fit(Samples(name, layout, segments), segments == 0)
     worst = 0.0
-    for i in used:
-        words[i], error = polish(name, layout, int(segments[i]), words[i])
+    for k in segments:
+        words[k], error = polish(name, layout, int(k), words[k])
         worst = max(worst, error)
     return words, worst
 

@@ -5,11 +5,11 @@ Derivation. With a = |x| and q(a) = f(−a)/(−a), every function of "gate" sym
     f(x) = max(x, 0) − a·q(a),
 
 so one table of q serves both signs, and the relative error near 0 and the sign of 0 come out right.
-q is a polynomial in each segment of u, where u is near·a up to a = split and a² from there on: q
-falls like e^(−a²/2) or e^(−a³), so in a² it takes far fewer segments. `near` is negative, which
-gives the two parts different segment numbers k, the nearest integer to u/step, with no more ado.
-(The numbers between the parts belong to no input; their entries are 0.) The local coordinate is
-d = u − k·step, and with e the rest that c0 lost in rounding
+q is a polynomial in each segment of u = a·max(a, split): far out q falls like e^(−a²/2) or e^(−a³),
+so in a² it takes far fewer segments. Where split is beyond `limit`, they are all equally wide in a.
+k, the nearest integer to u/step, is a segment's number. As step is a power of 2, k is in the last
+bits of u + MAGIC·step, in one rounding. The local coordinate is d = u − k·step, and with e the rest
+that c0 lost in rounding
 
     q(a)·2⁸⁰ = c0 + r,  r = e + d·(c1 + d·(c2 + d·(c3 + d·(c4 + d·c5))))
     z = a·c0 + a·r
@@ -53,34 +53,25 @@ TOLERANCE = 1 / 8  # in ulp, of the NumPy half's cubics
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the segments lie: u = near·a below split, a² above, cut every `step`."""
+    """Where the segments lie: u = a·max(a, split), cut every `step`, a power of 2."""
 
     limit: float
     split: float
-    near: float
     step: float
 
     def coordinate(self, a: ArrayLike) -> Float64Array:
         """u of magnitudes a, exact for float32 ones."""
         a = np.asarray(a, np.float64)
-        return np.asarray(a * np.where(a < self.split, self.near, a))
+        return np.asarray(a * np.maximum(a, self.split))
 
     def segment(self, a: ArrayLike) -> NDArray[np.int64]:
-        """The segment number k of float32 magnitudes a, computed with the kernel's roundings."""
-        a = np.minimum(np.asarray(a, np.float32), np.float32(self.limit))
-        factor = np.where(a < self.split, np.float32(self.near), a)
-        position = a.astype(np.float64) * (factor * np.float32(1 / self.step))
-        return np.rint(position).astype(np.int64)
-
-    @property
-    def first(self) -> int:
-        """The lowest segment number."""
-        return int(self.segment(np.nextafter(np.float32(min(self.split, self.limit)), 0)))
+        """The segment number k of float32 magnitudes a."""
+        return np.rint(self.coordinate(np.minimum(a, self.limit)) / self.step).astype(np.int64)
 
     @property
     def count(self) -> int:
-        """How many segment numbers there are, those between the two parts included."""
-        return max(0, int(self.segment(self.limit))) - self.first + 1
+        """How many segments there are."""
+        return int(self.segment(self.limit)) + 1
 
 
 def unpack(words: Words) -> tuple[Float64Array, Float64Array]:
@@ -152,11 +143,7 @@ class GateTable(Table):
         """struct GateTable of `kernels/gate.cuh`."""
         layout = self.layout
         p = np.zeros(1, _PARAMETERS)
-        p["limit"], p["split"], p["near"] = layout.limit, layout.split, layout.near
-        p["scale"] = 1 / layout.step
-        p["minus_step"] = -layout.step
-        p["magic_step"] = MAGIC * layout.step
-        p["origin"] = int(np.float32(MAGIC).view(np.uint32)) + layout.first
+        p["limit"], p["split"], p["magic"] = layout.limit, layout.split, MAGIC * layout.step
         return p
 
     @cached_property
@@ -216,12 +203,7 @@ def parse(text: str) -> tuple[dict[str, float], Words]:
 _ENTRY = np.dtype(
     [(name, np.float32) for name in ("c0", "c1", "c2", "c3", "c4")] + [("c5_and_rest", np.uint32)]
 )
-_PARAMETERS = np.dtype(
-    [
-        *((n, np.float32) for n in ("limit", "split", "near", "scale", "minus_step", "magic_step")),
-        ("origin", np.uint32),
-    ]
-)
+_PARAMETERS = np.dtype([(name, np.float32) for name in ("limit", "split", "magic")])
 
 
 class _Evaluator:
@@ -235,7 +217,8 @@ class _Evaluator:
         self.index = np.empty(chunk, np.intp)
         self.pair = np.empty(chunk, np.complex128)
         self.x, self.a, self.d, self.sum = np.empty((4, chunk))
-        self.limit = np.full(chunk, layout.limit)
+        # np.fmin and np.maximum are several times slower with a scalar.
+        self.limit, self.split = np.full(chunk, layout.limit), np.full(chunk, layout.split)
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """out = table(x) for a chunk; x and out may be the same memory."""
@@ -246,16 +229,11 @@ class _Evaluator:
         wide[...] = x
         np.abs(wide, out=a)
         np.fmin(a, self.limit[:n], out=a)  # NaN too becomes the limit
-        # u = a·(a < split ? near : a), exact
-        np.greater_equal(a, layout.split, out=d)
-        np.subtract(a, layout.near, out=total)
-        d *= total
-        d += layout.near
-        d *= a
+        np.maximum(a, self.split[:n], out=d)
+        d *= a  # u, exactly
         np.multiply(d, 1 / layout.step, out=total)
         np.rint(total, out=total)
         index[...] = total
-        index -= layout.first
         total *= layout.step
         d -= total
 

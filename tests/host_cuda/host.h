@@ -132,6 +132,7 @@ inline float multiply_add_saturated(float a, float b, float c) {
 }
 
 inline float add(float a, float b) { return a + b; }
+inline float subtract(float a, float b) { return a - b; }
 inline float multiply(float a, float b) { return a * b; }
 inline double fused(double a, double b, double c) { return std::fma(a, b, c); }
 
@@ -140,7 +141,6 @@ inline float bounded_magnitude(float x, float bound) {
     return std::fabs(x) < bound ? std::fabs(x) : bound;
 }
 
-inline float where_below(float x, float bound, float y) { return x < bound ? y : x; }
 
 inline unsigned exceeds(float x, float bound) { return x <= bound ? 0u : ~0u; }
 
