@@ -342,8 +342,11 @@ def _finite(x: Any, xp: ModuleType) -> tuple[Any, float, float]:
     finite = xp.isfinite(x)
     rest = x[finite]
     lo, hi = (float(rest.min()), float(rest.max())) if rest.size else (math.inf, -math.inf)
+    nan = xp.isnan(x)
     x = xp.where(finite, x.clip(-_LARGEST, _LARGEST), x)
-    x[xp.isnan(x)] = math.nan  # of any NaN the one whose bin is counted
+    x[nan] = 0
+    x = x.astype(np.float32, copy=False)
+    x[nan] = math.nan  # the one whose bin is counted; a GPU's conversion gives another one
     return x, lo, hi
 
 

@@ -73,8 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--seconds", type=float, help="for the times of all parts, after which rows are left out"
     )
-    command.add_argument(
+    only = command.add_mutually_exclusive_group()
+    only.add_argument(
         "--errors-only", action="store_true", help="no times: for a machine that is busy"
+    )
+    only.add_argument(
+        "--times-only", action="store_true", help="no errors and losses, which need no GPU"
     )
     command.add_argument("--plot", type=_new_png, metavar="FILE.png", help="draw them")
     command.set_defaults(run=_reproduce)
@@ -159,6 +163,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.errors_only:
         parts = [part for part in parts if part == "table1"]
         settings = replace(settings, tokens=())
+    if arguments.times_only:
+        settings = replace(settings, sizes=(), training_steps=0)
     if not parts:
         _say(f"{arguments.part} has no errors, only times: leave --errors-only out")
         return 2

@@ -290,9 +290,30 @@ def test_cells_beyond_the_limit_are_left_out(quick: Path) -> None:
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bandwidth, "free_bytes", lambda device: 1000.0)
     left_out: list[str] = []
-    cell = bandwidth.measure_cell("gelu", "float32", 1 << 20, bandwidth.CPU, left_out)
-    assert cell is None
+    assert bandwidth.measure_cell("gelu", "float32", 1 << 20, bandwidth.CPU, left_out) == []
     assert left_out == ["gelu, float32, 1,048,576: needs 0.5 GiB of memory"]
+
+
+def test_what_fails_or_is_interrupted_does_not_lose_the_rest(
+    quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure_cell = bandwidth.measure_cell
+
+    def measured(function: str, *rest: Any) -> Any:
+        if function == "gelu_tanh":
+            raise ValueError("an illegal memory access\nmore of it")
+        if function == "silu":
+            raise KeyboardInterrupt
+        return measure_cell(function, *rest)
+
+    monkeypatch.setattr(bandwidth, "measure_cell", measured)
+    monkeypatch.setattr(hosttime, "measure", measured)
+    record = bandwidth.run(bandwidth.SETTINGS["cpu"])
+    assert [cell["function"] for cell in record["cells"]] == ["gelu"]
+    host, failed, interrupted = record["left_out"]
+    assert host.startswith("host time: ")
+    assert failed == "gelu_tanh, bfloat16, 1,000: ValueError: an illegal memory access"
+    assert interrupted == "all that follows: interrupted"
 
 
 def test_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:

@@ -307,6 +307,13 @@ class OnDevice:
         self.array += inward(other)
         return self
 
+    def astype(self, dtype: Any, **options: Any) -> Any:
+        """With the one NaN that a GPU's conversions to float32 give, whose sign bit is off."""
+        converted = self.array.astype(dtype, **options)
+        if converted.dtype == np.float32 != self.array.dtype:
+            converted.view(np.uint32)[np.isnan(converted)] = 0x7FFFFFFF
+        return OnDevice(converted)
+
     def __float__(self) -> float:
         return float(self.array)
 

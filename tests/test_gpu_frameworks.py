@@ -108,7 +108,7 @@ def test_torch_memory_formats_and_parameters() -> None:
     with torch.inference_mode():
         assert same(cupylut.gelu(x).cpu().numpy(), cupylut.gelu(content))
     negative = torch._neg_view(x)
-    assert torch.equal(cupylut.gelu(negative), cupylut.gelu(-x))
+    assert same(cupylut.gelu(negative).cpu().numpy(), cupylut.gelu(-x).cpu().numpy())
 
 
 @needs_torch
@@ -226,7 +226,7 @@ def test_jax_results_survive_their_inputs() -> None:
     want = cupylut.gelu(content)
     results = []
     for _ in range(20):
-        x = jax.device_put(content, device) + 0
+        x = jax.device_put(content, device) * 1
         results.append(cupylut.gelu(x))
         del x
         jax.device_put(np.full_like(content, 5), device).block_until_ready()

@@ -246,6 +246,44 @@ def test_errors_without_times(quick: dict[str, Any], capsys: pytest.CaptureFixtu
     assert "figure1 has no errors, only times" in capsys.readouterr().err
 
 
+def test_times_without_errors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As on a GPU; what fails or is interrupted loses nothing that was measured before."""
+    time = activation.time
+
+    def timed(function: str, dtype: str, tokens: int, *rest: Any) -> Any:
+        if function == "gelu":
+            raise KeyboardInterrupt
+        if tokens == 8:
+            raise TypeError("no such thing")
+        return time(function, dtype, tokens, *rest)
+
+    monkeypatch.setattr(activation, "time", timed)
+    monkeypatch.setattr(activation, "why_not_compiled", lambda device: "no compiler")
+    monkeypatch.setitem(reproduce.SETTINGS, "cpu", replace(TINY, tokens=(8, 16)))
+    monkeypatch.chdir(tmp_path)
+    assert (
+        cli.main(["reproduce", "all", "--times-only", "--json", "t.json", "--plot", "t.png"]) == 1
+    )
+    record = json.loads(Path("t.json").read_text())
+    assert [(row["function"], row["tokens"]) for row in record["table1"]["speed"]] == [
+        ("gelu_tanh", 16)
+    ]
+    assert record["table1"]["errors"] == record["table1"]["losses"] == []
+    assert record.keys().isdisjoint({"figure1", "figure2"})
+    assert record["left_out"] == [
+        "torch.compile: no compiler",
+        "speed of gelu_tanh, float32, tokens 8: TypeError: no such thing",
+        "all that follows: interrupted",
+    ]
+    output = capsys.readouterr().out
+    assert "Speed of the activation" in output
+    assert "Errors by number of nodes" not in output
+    monkeypatch.setattr(activation, "time", time)
+    assert cli.main(["report", "t.json", "--output", "t.html"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -292,7 +330,7 @@ def test_a_part_that_fails_does_not_lose_the_others(
     times = {who: {"median": 1.0} for who in ("as written", "fused", "cupylut")}
     row |= {"model": times, "activation": times, "share": dict.fromkeys(times, 0.5)}
     monkeypatch.setattr(reproduce, "_table1", fail)
-    monkeypatch.setattr(reproduce, "_figure1", lambda *_: [row])
+    monkeypatch.setattr(reproduce, "_figure1", lambda *of: of[-1].update(figure1=[row]))
     monkeypatch.setattr(reproduce, "_figure2", fail)
     assert cli.main(["reproduce", "all"]) == 1
     output = " ".join(capsys.readouterr().out.split())

@@ -29,7 +29,7 @@ from .cells import FORMAT, Cell
 from .formula import DTYPES
 from .rivals import installed
 from .summary import microseconds
-from .timing import FLOOR, Limit, Run, measure
+from .timing import FLOOR, Limit, Run, leaving_out, measure
 
 Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -91,7 +91,7 @@ def cases(settings: Settings) -> list[tuple[str, str, int]]:
 
 
 def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
-    """Measure everything; a dictionary that JSON can hold.
+    """Measure everything; a dictionary that JSON can hold. An interrupt ends it early.
 
     Raises RuntimeError where there is no such device, saying what to do.
     """
@@ -105,12 +105,17 @@ def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
         "left_out": left_out,
     }
     limit = Limit(settings.limit, left_out)
-    record["host"] = [asdict(row) for row in hosttime.measure(settings.device, left_out)]
-    found = []
-    for function, dtype, elements in limit.within(progress(cases(settings)), "cell"):
-        cell = measure_cell(function, dtype, elements, settings, left_out)
-        if cell is not None:
-            found.append(cell)
+    host: list[hosttime.HostTime] = []
+    found: list[Cell] = []
+    try:
+        with leaving_out("host time", left_out):
+            host += hosttime.measure(settings.device, left_out)
+        for function, dtype, elements in limit.within(progress(cases(settings)), "cell"):
+            with leaving_out(f"{function}, {dtype}, {elements:,}", left_out):
+                found += measure_cell(function, dtype, elements, settings, left_out)
+    except KeyboardInterrupt:
+        left_out.append("all that follows: interrupted")
+    record["host"] = [asdict(row) for row in host]
     record["cells"] = [cell.as_record() for cell in found]
     record["targets"] = judged(record)
     return record
@@ -126,13 +131,13 @@ def judged(record: dict[str, Any], figure2: Sequence[dict[str, Any]] = ()) -> li
 
 def measure_cell(
     function: str, dtype: str, elements: int, settings: Settings, left_out: list[str]
-) -> Cell | None:
-    """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
+) -> list[Cell]:
+    """One cell; none, with the reason in left_out, if it does not fit or our default fails."""
     device, what = settings.device, f"{function}, {dtype}, {elements:,}"
     needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize + FLUSHED_BYTES
     if needed > free_bytes(device):
         left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")
-        return None
+        return []
     torch = installed("torch")
     with nullcontext() if torch is None else torch.inference_mode():
         runs = contestants.contestants(
@@ -140,11 +145,11 @@ def measure_cell(
         )
         default = contestants.default_kind(function, dtype)
         if not {FLOOR, default} <= runs.keys():
-            return None
+            return []
         times = measure(runs, device, settings.runs, settings.seconds, flush(device))
     runs.clear()
     release(device)
-    return Cell(function, dtype, elements, default, times)
+    return [Cell(function, dtype, elements, default, times)]
 
 
 def flush(device: str) -> Run | None:

@@ -44,7 +44,7 @@ METRICS = {
 }
 """What is counted, by ncu's name and by ours; ncu says in which unit."""
 
-SECONDS = 50
+SECONDS = 40
 """After which ncu is given up, and the record says so."""
 
 

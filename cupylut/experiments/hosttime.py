@@ -27,7 +27,7 @@ from .rivals import (
     scipy_expression,
     torch_function,
 )
-from .timing import Run
+from .timing import Run, leaving_out
 
 FUNCTION, ELEMENTS = "gelu", 1024
 DTYPES = ("float32", "float16")
@@ -106,23 +106,17 @@ def _rows(
 ) -> Iterator[HostTime]:
     for who, run in runs.items():
         what, repeated = f"host time, {library}, {dtype}, {who}", partial(_repeat, run)
-        call = _attempt(left_out, what, partial(per_call, run))
+        call = chain = graph = None
+        with leaving_out(what, left_out):
+            call = per_call(run)
+            if capture is not None:
+                chain = until_done(repeated)
         if call is None:
             continue
-        chain = graph = None
         if capture is not None:
-            chain = _attempt(left_out, what, partial(until_done, repeated))
-            graph = _attempt(left_out, f"{what}, graph", partial(replayed, capture, repeated))
+            with leaving_out(f"{what}, graph", left_out):
+                graph = replayed(capture, repeated)
         yield HostTime(library, who, dtype, call, chain, graph)
-
-
-def _attempt(left_out: list[str], what: str, measured: Callable[[], float]) -> float | None:
-    """What is measured; None, with the reason in left_out, where a contestant fails."""
-    try:
-        return measured()
-    except Exception as error:  # whatever a rival cannot do, under capture above all
-        left_out.append(f"{what}: {type(error).__name__}: {error}".partition("\n")[0])
-        return None
 
 
 def per_call(run: Run) -> float:

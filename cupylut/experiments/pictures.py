@@ -178,22 +178,19 @@ def _legend(figure: Any, axes: Any) -> None:
 
 
 _PICTURES: Mapping[str, tuple[str, float, Callable[[Any, Record], None]]] = {
-    "table1": ("table1", 8.5, _error_curves),
-    "errors": ("table1", 8.0, _errors_by_size),
-    "speed": ("table1", 3.6, _speed),
+    "table1": ("errors", 8.5, _error_curves),
+    "errors": ("errors", 8.0, _errors_by_size),
+    "speed": ("speed", 3.6, _speed),
     "figure1": ("figure1", 3.8, _figure1),
     "figure2": ("figure2", 3.8, _figure2),
 }
-"""By the key of a section: the part of the record it shows, its height in inches, who draws it."""
+"""By the key of a section: the rows of the record it shows, its height in inches, who draws it."""
 
 
 def keys(record: Record) -> list[str]:
     """The sections of a record that have a picture: those with anything to draw."""
-    return [
-        key
-        for key, (part, _, _) in _PICTURES.items()
-        if record.get(part) and (key != "speed" or record[part]["speed"])
-    ]
+    found = record | record.get("table1", {})
+    return [key for key, (rows, _, _) in _PICTURES.items() if found.get(rows)]
 
 
 def svg(record: Record, key: str) -> bytes:

@@ -14,11 +14,14 @@ from . import activation, environment, figure1, figure2, losses, table1
 from .demo import PAPER
 from .models import ARCHITECTURES, Reduction
 from .rivals import installed
-from .timing import Limit
+from .timing import Limit, leaving_out
 
 FORMAT = "cupylut results 1"
 
 PARTS = ("table1", "figure1", "figure2")
+
+ROWS = ("errors", "losses", "speed")
+"""Of table 1: the first two need no GPU, the last is of times."""
 
 Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -98,8 +101,8 @@ def require(device: str) -> None:
 def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> dict[str, Any]:
     """Redo parts of the paper; see the module.
 
-    A part that fails is left out, with the reason in the record, so that the others are not lost.
-    Raises RuntimeError as `require` does, and if nothing could be measured.
+    What fails is left out, with the reason in the record, so that the rest is not lost; an
+    interrupt ends it early. Raises RuntimeError as `require` does, and if there is nothing at all.
     """
     require(settings.device)
     left_out: list[str] = []
@@ -110,66 +113,71 @@ def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> 
         "left_out": left_out,
     }
     measure = {"table1": _table1, "figure1": _figure1, "figure2": _figure2}
+    try:
+        for part in parts:
+            with leaving_out(part, left_out):
+                measure[part](settings, progress, record)
+    except KeyboardInterrupt:
+        left_out.append("all that follows: interrupted")
     for part in parts:
-        try:
-            record[part] = measure[part](settings, progress, left_out)
-        except RuntimeError as error:  # of PyTorch, of CUDA, of a compiler
-            left_out.append(f"{part}: {type(error).__name__}: {error}".partition("\n")[0])
+        if not _measured(record.get(part)):
+            record.pop(part, None)
     if not any(part in record for part in parts):
         raise RuntimeError(f"nothing could be measured: {'; '.join(left_out)}")
     return read(json.dumps(record))
 
 
-def _table1(settings: Settings, progress: Progress, left_out: list[str]) -> dict[str, Any]:
-    errors = [(function, size) for function in PAPER for size in settings.sizes]
-    speeds = [(function, dtype) for function in PAPER for dtype in settings.dtypes]
-    if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
-        left_out.append(f"torch.compile: {reason}")
-    record = {
+def _measured(part: Any) -> bool:
+    """Whether a part has any rows."""
+    return any(part[key] for key in ROWS) if isinstance(part, dict) else bool(part)
+
+
+# Each puts its rows into the record as it goes, so that those taken before a failure are there.
+
+
+def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
+    left_out = record["left_out"]
+    found: dict[str, Any] = {
         "paper": [{"function": name} | asdict(published) for name, published in PAPER.items()],
         "inputs": {name: table1.inputs(name).source for name in PAPER},
-        "errors": [asdict(r) for case in progress(errors) for r in table1.measure(*case)],
-        "losses": [
-            asdict(r)
-            for model in progress(losses.MODELS)
-            for r in losses.measure(model, settings.training_steps)
-        ],
+        **{key: [] for key in ROWS},
     }
+    record["table1"] = found
+    for case in progress([(function, size) for function in PAPER for size in settings.sizes]):
+        found["errors"] += map(asdict, table1.measure(*case))
+    for model in progress(losses.MODELS if settings.training_steps else ()):
+        found["losses"] += map(asdict, losses.measure(model, settings.training_steps))
+    if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
+        left_out.append(f"torch.compile: {reason}")
     limit = Limit(settings.limits[0], left_out)
-    record["speed"] = [
-        asdict(activation.time(function, dtype, tokens, *_budget(settings)))
-        for function, dtype in progress(speeds)
-        for tokens in limit.within(settings.tokens, f"speed of {function}, {dtype}, tokens")
-    ]
-    return record
+    for function, dtype in progress([(f, d) for f in PAPER for d in settings.dtypes]):
+        what = f"speed of {function}, {dtype}, tokens"
+        for tokens in limit.within(settings.tokens, what):
+            with leaving_out(f"{what} {tokens}", left_out):
+                row = activation.time(function, dtype, tokens, *_budget(settings))
+                found["speed"].append(asdict(row))
 
 
-def _figure1(settings: Settings, progress: Progress, left_out: list[str]) -> list[dict[str, Any]]:
+def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
+    left_out, found = record["left_out"], record.setdefault("figure1", [])
     limit = Limit(settings.limits[1], left_out)
-    return [
-        asdict(row)
-        for dtype in progress(settings.dtypes)
-        for row in figure1.rows(
-            limit.within(settings.model_tokens, f"figure 1, {dtype}, tokens"),
-            dtype,
-            settings.reduction,
-            *_budget(settings),
-        )
-    ]
+    for dtype in progress(settings.dtypes):
+        what = f"figure 1, {dtype}, tokens"
+        lengths = limit.within(settings.model_tokens, what)
+        with leaving_out(f"{what} from here on", left_out):
+            for row in figure1.rows(lengths, dtype, settings.reduction, *_budget(settings)):
+                found.append(asdict(row))
 
 
-def _figure2(settings: Settings, progress: Progress, left_out: list[str]) -> list[dict[str, Any]]:
+def _figure2(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
+    left_out, found = record["left_out"], record.setdefault("figure2", [])
     limit = Limit(settings.limits[2], left_out)
-    found: list[dict[str, Any]] = []
     for name, dtype in progress([(n, d) for n in ARCHITECTURES for d in settings.dtypes]):
         what = f"figure 2, {name}, {dtype}, batch"
         batches = limit.within(settings.batches, what)
-        try:
+        with leaving_out(f"{what}es from here on", left_out):  # out of memory, above all
             for row in figure2.rows(name, batches, dtype, settings.reduction, *_budget(settings)):
                 found.append(asdict(row))
-        except installed("torch").cuda.OutOfMemoryError:
-            left_out.append(f"{what}es from here on: out of memory")
-    return found
 
 
 def _budget(settings: Settings) -> tuple[str, int, float]:

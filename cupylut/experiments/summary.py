@@ -32,7 +32,10 @@ def sections(record: Record) -> list[Section]:
     found = [_where(record)]
     if "table1" in record:
         table1 = record["table1"]
-        found += [_beside(table1), _errors(table1), _losses(record)]
+        if table1["errors"]:
+            found += [_beside(table1), _errors(table1)]
+        if table1["losses"]:
+            found.append(_losses(record))
         if table1["speed"]:
             found.append(_speed(table1))
     if "figure1" in record:

@@ -11,7 +11,7 @@ import math
 import time
 import timeit
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -134,6 +134,15 @@ def ratio(slow: Time, fast: Time) -> tuple[float, float, float]:
     At least is the lower quartile of one by the upper quartile of the other; at most the reverse.
     """
     return slow.median / fast.median, slow.low / fast.high, slow.high / fast.low
+
+
+@contextmanager
+def leaving_out(what: str, left_out: list[str]) -> Iterator[None]:
+    """Add what fails in here to left_out, with the reason, and go on: the rest is not lost."""
+    try:
+        yield
+    except Exception as error:  # of CUDA, a compiler, a rival, whatever it may be
+        left_out.append(f"{what}: {type(error).__name__}: {error}".partition("\n")[0])
 
 
 class Limit:
