@@ -142,9 +142,9 @@ def fused(
 
     Returns an array of x's kind, dtype, device, shape and memory order (or out). All is computed in
     float32 (float64 for float64), the sum x + bias too, and rounded once. In float16 and bfloat16
-    it is within 0.51 ulp of the exact value; in float32, for gelu, gelu_tanh and silu, within 2.5
-    ulp of scale·f at the sum that float32 gives. A residual adds a rounding to float32. Where it
-    cancels nearly all of scale·f, the error is that of scale·f in float32.
+    it is within 0.51 ulp of the exact value; in float32, for functions with a gate table, within
+    2.5 ulp of scale·f at the sum that float32 gives. A residual adds a rounding to float32. Where
+    it cancels nearly all of scale·f, the error is that of scale·f in float32.
 
     Raises TypeError and ValueError as `cupylut.gelu` does, and for operands that do not fit x.
 

@@ -51,8 +51,8 @@ def tabulate(
     kind: "direct", one result per input pattern, correctly rounded, for the 16-bit dtypes;
     "full", the same from 128 KB that hold all 65,536 results; "compact", the same from half a
     kilobyte on a GPU, for gelu, gelu_tanh, silu and quick_gelu; "gate", within one ulp on every
-    input, for gelu, gelu_tanh and silu in float32; "polynomial", of any function, see below; or
-    "linear", the paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
+    input, for the same four in float32; "polynomial", of any function, see below; or "linear", the
+    paper's: `size` nodes on [lo, hi], straight lines between them, f's tails outside.
     Left out, it is the first there is of direct, gate and polynomial, and linear if size, domain,
     nodes or calibration are given.
 

@@ -14,7 +14,7 @@ import cupylut
 from cupylut import tabulate
 
 CHUNK = 2**26
-NAMES = ("gelu", "gelu_tanh", "silu")
+NAMES = ("gelu", "gelu_tanh", "silu", "quick_gelu")
 by_name = pytest.mark.parametrize("name", NAMES)
 
 
@@ -23,6 +23,7 @@ def reference(xp: ModuleType, special: ModuleType, name: str, x: Any) -> Any:
     if name == "gelu":
         return x * special.erfc(x * -np.sqrt(0.5)) / 2
     z = np.sqrt(8 / np.pi) * (x + 0.044715 * x * x * x) if name == "gelu_tanh" else x
+    z = 1.702 * x if name == "quick_gelu" else z
     return xp.where(z < 0, x * xp.exp(z) / (1 + xp.exp(z)), x / (1 + xp.exp(-xp.abs(z))))
 
 

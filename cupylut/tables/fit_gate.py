@@ -35,6 +35,7 @@ LAYOUTS = {
     "gelu": Layout(limit=14.375, split=float(np.float32(2.1794496)), step=0.5),
     "gelu_tanh": Layout(limit=10.8125, split=float(np.float32(1.2747549)), step=0.25),
     "silu": Layout(limit=109.0, split=160.0, step=64.0),
+    "quick_gelu": Layout(limit=64.0, split=144.0, step=32.0),
 }
 
 

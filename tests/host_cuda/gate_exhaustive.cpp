@@ -21,6 +21,7 @@ double gelu_tanh(double a) {
     return 1 / (1 + std::exp(1.5957691216057308 * a * (1 + 0.044715 * a * a)));
 }
 double silu(double a) { return 1 / (1 + std::exp(a)); }
+double quick_gelu(double a) { return 1 / (1 + std::exp(1.702 * a)); }
 
 // The distance between float32 neighbours at y.
 double ulp(double y) {
@@ -110,6 +111,7 @@ int compare(int count, char** argument) {
 int main(int count, char** argument) {
     const std::string function = argument[1];
     if (function == "silu") return compare<silu, GateTable<true>>(count, argument);
+    if (function == "quick_gelu") return compare<quick_gelu, GateTable<true>>(count, argument);
     if (function == "gelu") return compare<gelu, GateTable<false>>(count, argument);
     return compare<gelu_tanh, GateTable<false>>(count, argument);
 }
