@@ -13,11 +13,12 @@ from cupylut.accuracy import ulp
 from cupylut.functions import as_function
 from cupylut.ops import default_table
 from cupylut.tables import GateTable
+from cupylut.tables.fit_gate import LAYOUTS
 from cupylut.tables.host import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
 
 FLOAT32 = np.dtype(np.float32)
 NAMES = [*FUNCTIONS, "gelu_derivative", "silu_derivative", "mish_derivative"]
-GATES = ["gelu", "gelu_tanh", "silu"]
+GATES = list(LAYOUTS)
 
 every_function = pytest.mark.parametrize("name", NAMES)
 
