@@ -58,7 +58,7 @@ def as_function(
 
 
 def _by_name(name: str) -> Function:
-    if function := FUNCTIONS.get(name) or CURVED.get(name):
+    if function := _BY_NAME.get(name):
         return function
     base = name.removesuffix("_derivative")
     if base != name:
@@ -313,9 +313,12 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType({f.name: f for f in _DECLAR
 CURVED: Mapping[str, Function] = MappingProxyType({f.name: f for f in _CURVED})
 """Activations that approach no straight line on the right: they have 16-bit tables only."""
 
+# Both, as a dictionary, which every release of PyTorch's compiler can follow.
+_BY_NAME = {**FUNCTIONS, **CURVED}
+
 
 def is_declared(function: Function) -> bool:
     """Whether this is one of the functions above or a derivative, not just its namesake."""
     name = function.name.removesuffix("_derivative")
-    declared = FUNCTIONS.get(name) or CURVED.get(name)
+    declared = _BY_NAME.get(name)
     return declared is not None and function in (declared, declared.derivative)
