@@ -173,9 +173,10 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     except RuntimeError as error:
         _say(str(error))
         return 2
+    status = _write_record(arguments.json, record)
     print(summary.as_text(record))
-    if arguments.json and _write(arguments.json, json.dumps(record, indent=1) + "\n"):
-        return 2
+    if status:
+        return status
     if arguments.plot:
         try:
             pictures.png(arguments.plot, record)
@@ -213,9 +214,10 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
         return 2
     settings = bandwidth.SETTINGS[arguments.device].within(arguments.seconds)
     record = bandwidth.run(settings, _progress)
+    status = _write_record(arguments.json, record)
     print("\n".join(bandwidth.report(record)))
-    if arguments.json and _write(arguments.json, json.dumps(record, indent=1) + "\n"):
-        return 2
+    if status:
+        return status
     if arguments.plot:
         pictures.fractions(arguments.plot, record)
         print(f"Picture: {arguments.plot.resolve()}")
@@ -224,10 +226,9 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
 
 def _bench_counters(arguments: argparse.Namespace) -> int:
     record = counters.measure()
+    status = _write_record(arguments.json, record)
     print("\n".join(counters.report(record)))
-    if arguments.json:
-        return _write(arguments.json, json.dumps(record, indent=1) + "\n")
-    return 0
+    return status
 
 
 _BENCHES = {"numpy": _bench_numpy, "bandwidth": _bench_bandwidth, "counters": _bench_counters}
@@ -247,6 +248,11 @@ def _model(arguments: argparse.Namespace) -> int:
         return _write(arguments.markdown, performance.document())
     print("\n".join(model.report(card)))
     return _write(arguments.json, model.as_json(card)) if arguments.json else 0
+
+
+def _write_record(path: Path | None, record: dict[str, Any]) -> int:
+    """Into a file, if one is given: before anything is made of it, so that it cannot be lost."""
+    return _write(path, json.dumps(record, indent=1) + "\n") if path else 0
 
 
 def _write(path: Path, text: str) -> int:

@@ -124,6 +124,8 @@ def _beside(table1: Record) -> Section:
         here = {
             r["domain"]: r for r in table1["errors"] if (r["function"], r["size"]) == (name, size)
         }
+        if not here:  # interrupted before
+            continue
         text.append(_verdict(name, here, table1["inputs"][name]))
         rows.append(
             (
