@@ -84,15 +84,16 @@ def test_a_call_on_a_numpy_array_loads_no_array_library() -> None:
     assert run(PRELUDE + code) == "[]"
 
 
-def test_import_adds_less_than_half_a_second_to_numpys() -> None:
+def test_import_takes_less_than_twice_as_long_as_that_of_scipys_functions() -> None:
+    """Which it includes. Seconds differ from machine to machine."""
     clock = (
         "import time; start = time.process_time(); import {}; print(time.process_time() - start)"
     )
-    times: dict[str, list[float]] = {"numpy": [], "cupylut": []}
+    times: dict[str, list[float]] = {"scipy.special": [], "cupylut": []}
     for _ in range(5):
         for name, seconds in times.items():
             seconds.append(float(run(clock.format(name))))
-    assert min(times["cupylut"]) - min(times["numpy"]) < 0.5
+    assert min(times["cupylut"]) < 2 * min(times["scipy.special"])
 
 
 def test_sixteen_threads_may_make_the_first_call_at_once() -> None:
