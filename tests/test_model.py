@@ -21,14 +21,7 @@ from made_up import made_cell, made_record
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
 from cupylut.experiments import banks, formula, model, performance
-from cupylut.experiments.counts import (
-    ARCHITECTURES,
-    COUNTS,
-    LOOP_BYTES,
-    Case,
-    Count,
-    parse,
-)
+from cupylut.experiments.counts import ARCHITECTURES, COUNTS, LOOP_BYTES, Case, Count, parse
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
 

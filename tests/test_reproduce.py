@@ -15,6 +15,7 @@ from cupylut import cli
 from cupylut.experiments import (
     activation,
     environment,
+    figure1,
     figure2,
     losses,
     models,
@@ -280,6 +281,22 @@ def test_times_without_errors(
     assert "Speed of the activation" in output
     assert "Errors by number of nodes" not in output
     assert pictures.keys(record) == ["speed"]
+
+
+@pytest.mark.parametrize("rows", [figure1.rows, partial(figure2.rows, "BERT")])
+def test_without_time_no_model_is_built(rows: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for figure in (figure1, figure2):
+        monkeypatch.delattr(figure, "build")
+    assert list(rows([], "float32", None, "cpu", 1, 0.0)) == []
+
+
+def test_results_are_written_before_they_are_shown(
+    quick: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(summary, "as_text")
+    with pytest.raises(AttributeError):
+        cli.main(["reproduce", "all", "--json", "r.json"])
+    assert json.loads(Path("r.json").read_text()) == quick
 
 
 def test_an_interrupt_among_the_errors(record: dict[str, Any]) -> None:

@@ -108,11 +108,13 @@ def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
     host: list[hosttime.HostTime] = []
     found: list[Cell] = []
     try:
-        with leaving_out("host time", left_out):
+        with leaving_out("host time", left_out.append):
             host += hosttime.measure(settings.device, left_out)
         for function, dtype, elements in limit.within(progress(cases(settings)), "cell"):
-            with leaving_out(f"{function}, {dtype}, {elements:,}", left_out):
-                found += measure_cell(function, dtype, elements, settings, left_out)
+            with leaving_out(f"{function}, {dtype}, {elements:,}", left_out.append):
+                cell = measure_cell(function, dtype, elements, settings, left_out)
+                if cell is not None:
+                    found.append(cell)
     except KeyboardInterrupt:
         left_out.append("all that follows: interrupted")
     record["host"] = [asdict(row) for row in host]
@@ -131,13 +133,13 @@ def judged(record: dict[str, Any], figure2: Sequence[dict[str, Any]] = ()) -> li
 
 def measure_cell(
     function: str, dtype: str, elements: int, settings: Settings, left_out: list[str]
-) -> list[Cell]:
-    """One cell; none, with the reason in left_out, if it does not fit or our default fails."""
+) -> Cell | None:
+    """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
     device, what = settings.device, f"{function}, {dtype}, {elements:,}"
     needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize + FLUSHED_BYTES
     if needed > free_bytes(device):
         left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")
-        return []
+        return None
     torch = installed("torch")
     with nullcontext() if torch is None else torch.inference_mode():
         runs = contestants.contestants(
@@ -145,11 +147,11 @@ def measure_cell(
         )
         default = contestants.default_kind(function, dtype)
         if not {FLOOR, default} <= runs.keys():
-            return []
+            return None
         times = measure(runs, device, settings.runs, settings.seconds, flush(device))
     runs.clear()
     release(device)
-    return [Cell(function, dtype, elements, default, times)]
+    return Cell(function, dtype, elements, default, times)
 
 
 def flush(device: str) -> Run | None:

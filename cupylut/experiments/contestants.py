@@ -20,7 +20,7 @@ from ..tabulate import tabulate
 from . import activation, formula
 from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
 from .rivals import expression, installed, normal, torch_function
-from .timing import FLOOR, Run
+from .timing import FLOOR, Run, leaving_out
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
 
@@ -154,13 +154,10 @@ def compiled(function: str) -> Callable[..., Any]:
 
 def _runs(who: str, run: Run, device: str, left_out: LeftOut) -> bool:
     """Whether it runs; if it does, everything is compiled afterwards."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            run()
-            if device == "cuda":
-                require_cupy().cuda.runtime.deviceSynchronize()
-    except Exception as error:  # whatever becomes of a rival: out of memory, no compiler, …
-        left_out(f"{who}: {type(error).__name__}: {error}".partition("\n")[0])
-        return False
-    return True
+    with leaving_out(who, left_out), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run()
+        if device == "cuda":
+            require_cupy().cuda.runtime.deviceSynchronize()
+        return True
+    return False

@@ -107,14 +107,14 @@ def _rows(
     for who, run in runs.items():
         what, repeated = f"host time, {library}, {dtype}, {who}", partial(_repeat, run)
         call = chain = graph = None
-        with leaving_out(what, left_out):
+        with leaving_out(what, left_out.append):
             call = per_call(run)
             if capture is not None:
                 chain = until_done(repeated)
         if call is None:
             continue
         if capture is not None:
-            with leaving_out(f"{what}, graph", left_out):
+            with leaving_out(f"{what}, graph", left_out.append):
                 graph = replayed(capture, repeated)
         yield HostTime(library, who, dtype, call, chain, graph)
 

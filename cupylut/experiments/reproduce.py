@@ -115,7 +115,7 @@ def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> 
     measure = {"table1": _table1, "figure1": _figure1, "figure2": _figure2}
     try:
         for part in parts:
-            with leaving_out(part, left_out):
+            with leaving_out(part, left_out.append):
                 measure[part](settings, progress, record)
     except KeyboardInterrupt:
         left_out.append("all that follows: interrupted")
@@ -153,7 +153,7 @@ def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> N
     for function, dtype in progress([(f, d) for f in PAPER for d in settings.dtypes]):
         what = f"speed of {function}, {dtype}, tokens"
         for tokens in limit.within(settings.tokens, what):
-            with leaving_out(f"{what} {tokens}", left_out):
+            with leaving_out(f"{what} {tokens}", left_out.append):
                 row = activation.time(function, dtype, tokens, *_budget(settings))
                 found["speed"].append(asdict(row))
 
@@ -164,7 +164,7 @@ def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> 
     for dtype in progress(settings.dtypes):
         what = f"figure 1, {dtype}, tokens"
         lengths = limit.within(settings.model_tokens, what)
-        with leaving_out(f"{what} from here on", left_out):
+        with leaving_out(f"{what} from here on", left_out.append):
             for row in figure1.rows(lengths, dtype, settings.reduction, *_budget(settings)):
                 found.append(asdict(row))
 
@@ -175,7 +175,7 @@ def _figure2(settings: Settings, progress: Progress, record: dict[str, Any]) -> 
     for name, dtype in progress([(n, d) for n in ARCHITECTURES for d in settings.dtypes]):
         what = f"figure 2, {name}, {dtype}, batch"
         batches = limit.within(settings.batches, what)
-        with leaving_out(f"{what}es from here on", left_out):  # out of memory, above all
+        with leaving_out(f"{what}es from here on", left_out.append):  # out of memory, above all
             for row in figure2.rows(name, batches, dtype, settings.reduction, *_budget(settings)):
                 found.append(asdict(row))
 

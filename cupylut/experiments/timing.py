@@ -137,12 +137,12 @@ def ratio(slow: Time, fast: Time) -> tuple[float, float, float]:
 
 
 @contextmanager
-def leaving_out(what: str, left_out: list[str]) -> Iterator[None]:
-    """Add what fails in here to left_out, with the reason, and go on: the rest is not lost."""
+def leaving_out(what: str, left_out: Callable[[str], None]) -> Iterator[None]:
+    """Tell left_out what fails in here, with the reason, and go on: the rest is not lost."""
     try:
         yield
     except Exception as error:  # of CUDA, a compiler, a rival, whatever it may be
-        left_out.append(f"{what}: {type(error).__name__}: {error}".partition("\n")[0])
+        left_out(f"{what}: {type(error).__name__}: {error}".partition("\n")[0])
 
 
 class Limit:
