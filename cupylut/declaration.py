@@ -16,9 +16,19 @@ Float64Array: TypeAlias = NDArray[np.float64]
 # f(x) in float64; a parametric function takes its parameters after x.
 Reference: TypeAlias = Callable[..., Float64Array]
 
-# What f and its mirror image add up to; a table of |x| can serve both signs of a symmetric f.
-#   gate: f(x) − f(−x) = x    odd: f(−x) = −f(x)    complement: f(x) + f(−x) = 1
-Symmetry: TypeAlias = Literal["gate", "odd", "complement", "none"]
+# How f and its mirror image go together; a table of |x| can serve both signs of a symmetric f.
+#   gate: f(x) − f(−x) = x    odd: f(x) + f(−x) = 0    complement: f(x) + f(−x) = 1
+#   even: f(x) − f(−x) = 0
+Symmetry: TypeAlias = Literal["gate", "odd", "complement", "even", "none"]
+
+# That of f′, by that of f.
+_OF_DERIVATIVE: dict[Symmetry, Symmetry] = {
+    "gate": "complement",
+    "odd": "even",
+    "complement": "even",
+    "even": "odd",
+    "none": "none",
+}
 
 
 class Tail(NamedTuple):
@@ -120,7 +130,7 @@ class Function:
     def derivative(self) -> "Function | None":
         """f′ as a function of its own; None where no gradient was declared.
 
-        It approaches the slopes of f's tails. Where f is gate symmetric, f′(x) + f′(−x) = 1.
+        It approaches the slopes of f's tails.
         """
         if self.gradient is None:
             return None
@@ -130,7 +140,7 @@ class Function:
             reference=self.gradient,
             left=self._slope(self.left, -_FAR),
             right=self._slope(self.right, _FAR),
-            symmetry="complement" if self.symmetry == "gate" else "none",
+            symmetry=_OF_DERIVATIVE[self.symmetry],
             parameters=self.parameters,
             kinks=self.kinks,
         )

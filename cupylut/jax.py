@@ -155,7 +155,7 @@ def _(table: GateTable, x: Any) -> Any:
 @_in_float64.register
 def _(table: PolynomialTable, x: Any) -> Any:
     """The steps of tables/polynomial.py, what that does in the table's dtype included."""
-    real, integer = table.dtype.type, np.dtype(f"i{table.dtype.itemsize}").type
+    real, integer = table.dtype.type, np.dtype(f"u{table.dtype.itemsize}").type
 
     def pick(of: Callable[[Side], float], kind: type[Any] = np.float64) -> Any:
         """A number of the side that each x is on."""
@@ -167,8 +167,9 @@ def _(table: PolynomialTable, x: Any) -> Any:
     u = a + pick(lambda side: side.layout.offset, real)
     number = lax.bitcast_convert_type(u, integer) >> dropped
     segment = number.astype(np.int32) - pick(lambda side: side.first, np.int32)
-    start = lax.bitcast_convert_type(number << dropped, real)
-    d = (a - (start - pick(lambda side: side.layout.origin, real))).astype(np.float64)
+    half = pick(lambda side: side.layout.half, integer)
+    middle = lax.bitcast_convert_type(number << dropped | half, real)
+    d = (a - (middle - pick(lambda side: side.layout.offset, real))).astype(np.float64)
 
     c0, rest, *others = table.rows.T
     p = 0.0

@@ -18,12 +18,11 @@ template <typename Real>
 struct Side {
     Real limit;             // f is its tail from there on
     Real offset;            // a + offset has 2^(mantissa bits − shift) segments to an octave
-    Real origin;            // offset, or half a segment less: so d is 0 in the middle
     Real scale;             // of P
     Real slope, intercept;  // of the line that is added
     Real reach;             // keeps ∞ out of the line where slope is 0, since 0·∞ is NaN
     unsigned shift;
-    unsigned first;         // the number of the segment at a = 0, less the index of its entry
+    unsigned first;         // the lowest number of a segment, less the index of its entry
 };
 
 // What the lookup needs beside the segments; passed by value.
@@ -40,8 +39,8 @@ struct PolynomialTable {
         const Side<Real> side = positive(x) ? right : left;
         const Real a = bounded_magnitude(x, side.limit);
         const unsigned number = leading_word(add(a, side.offset)) >> side.shift;
-        const Real start = from_leading_word<Real>(number << side.shift);
-        const Real d = add(a, fused(start, Real(-1), side.origin));
+        const unsigned middle = __funnelshift_l(0x80000000u, number, side.shift);  // 1 behind it
+        const Real d = add(a, fused(from_leading_word<Real>(middle), Real(-1), side.offset));
 
         const Entry& p = entries[number - side.first];
         Real r = p.c[degree];

@@ -25,6 +25,7 @@ from typing import TypeAlias
 from ..accuracy import as_dtype
 from ..ops import product_table
 from ..tables import Table
+from ..tables.banks import BANKS, WARP, WORD_BYTES
 from ..tabulate import tabulate
 from . import banks, cells, formula
 from .cells import RESULTS
@@ -33,7 +34,7 @@ from .counts import COUNTS, LOOP_BYTES, Case
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
 ALU_LANES, SPECIAL_LANES = 64, 16  # of an SM
 UNITS = "FMA", "ALU", "SFU", "FP64"
-PASS_BYTES = banks.BANKS * banks.WORD_BYTES
+PASS_BYTES = BANKS * WORD_BYTES
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,12 @@ def predict(card: Card, case: Case) -> Prediction:
     clocks = card.processors * card.clock  # of all SMs, in a second
     seconds = {
         "memory": moved / card.bytes_per_second,
-        "issue": count.instructions / elements / (clocks * SCHEDULERS * banks.WARP),
+        "issue": count.instructions / elements / (clocks * SCHEDULERS * WARP),
         "FMA": count.fma / elements / (clocks * card.fma_lanes),
         "ALU": count.alu / elements / (clocks * ALU_LANES),
         "SFU": count.special / elements / (clocks * SPECIAL_LANES),
         "FP64": count.double / elements / (clocks * card.double_lanes),
-        "shared": (passes / banks.WARP + moved / PASS_BYTES) / clocks,
+        "shared": (passes / WARP + moved / PASS_BYTES) / clocks,
     }
     return Prediction(
         *case,

@@ -56,7 +56,8 @@ ADVICE = """\
 - `kind="linear"` is what the paper does. In float32 it needs less than half of the instructions
   that "gate" does, and is off by 1e-5 instead of 1 ulp. It pays, if at all, where memory is fast.
 - In float64 the A6000 has 2 lanes an SM for double precision, which bounds every table; the
-  polynomials read 13 words of 8 bytes and are *predicted* to be bound by shared memory elsewhere.
+  polynomials read 11 or 13 words of 8 bytes, so that shared memory is *predicted* to bound gelu on
+  an H200 or a B200.
 - A formula in one kernel is *predicted* to be at the memory limit too: in float32 on all five
   cards, in 16 bits on an A6000, an A100 or an H100. There a table is the more accurate one, not the
   faster one. On an H200 some formulas in 16 bits take longer than a copy, on a B200 all of them do.

@@ -12,6 +12,9 @@ from ..declaration import Float64Array, Function, Tail
 # What tables promise and, since the points tried are not all inputs, what they are designed for.
 PROMISE, DESIGN, STRICTER = 2.0, 1.5, 0.8
 
+# How much larger than the smallest a table may be that takes fewer passes.
+GROWTH = 4
+
 # What counts as zero, beside what f is elsewhere, and what is no continuous change.
 NOTHING, JUMP = 2.0**-64, 2.0**-10
 
@@ -51,7 +54,10 @@ class Half:
 
 @dataclass(frozen=True)
 class Goal:
-    """What to fit to what accuracy."""
+    """What to fit to what accuracy; f itself may be off by `noise` ulp of float64.
+
+    A table may be `growth` times as large as the smallest if it takes fewer passes.
+    """
 
     f: Function
     dtype: DType
@@ -59,6 +65,8 @@ class Goal:
     product: bool
     floor: float
     design: float = DESIGN
+    noise: float = 2.0
+    growth: int = GROWTH
 
     def tolerance(self, exact: Float64Array) -> Float64Array:
         """One ulp, or the largest error allowed."""
@@ -66,9 +74,18 @@ class Goal:
             return np.full_like(exact, self.error)
         return np.maximum(ulp(exact, self.dtype), self.floor)
 
+    def nearly(self, exact: Float64Array) -> Float64Array:
+        """Half an ulp, and what the reference may be off by."""
+        return ulp(exact, self.dtype) / 2 + self.noise * ulp(exact, np.float64)
+
     @property
     def promise(self) -> float:
         return PROMISE if self.error is None else 1.0
+
+    @property
+    def enough(self) -> float:
+        """What may be met at many more points than `design` is for."""
+        return (self.design + self.promise) / 2
 
 
 def divides_by_x(f: Function) -> bool:
@@ -196,6 +213,10 @@ def halves_of(goal: Goal, allowed: float) -> list[Half]:
         slope = line(1, right)
         members = member(-1, -slope, -0.0, -1), member(1, slope, -0.0, 1)
         return [Half(members, lambda a: values(f, a) - slope * a, right.intercept)]
+    if f.symmetry == "even" and right is not None:
+        slope = line(1, right)
+        members = member(-1, slope, -0.0, 1), member(1, slope, -0.0, 1)
+        return [Half(members, lambda a: values(f, a) - slope * a, right.intercept)]
     if f.symmetry == "complement" and left is not None and left.slope == 0:
         members = member(-1, -0.0, -0.0, 1), member(1, -0.0, 1, -1)
         return [Half(members, lambda a: values(f, -a), left.intercept)]
@@ -217,7 +238,7 @@ def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
     if tail is None:
         return float(np.finfo(goal.dtype).max)
     exact = finite_values(goal.f, x)
-    far = ~(np.abs(exact - tail(x)) <= np.maximum(nearly(exact, goal.dtype), allowed))
+    far = ~(np.abs(exact - tail(x)) <= np.maximum(goal.nearly(exact), allowed))
     if far[-1] and allowed == 0:
         return float(np.finfo(goal.dtype).max)  # nowhere
     if far[-1]:
@@ -227,8 +248,3 @@ def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
             f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
         )
     return float(abs(x[np.flatnonzero(far)[-1] + 1])) if far.any() else float(abs(x[0]))
-
-
-def nearly(exact: Float64Array, dtype: DType) -> Float64Array:
-    """Half an ulp, and what the reference may be off by."""
-    return ulp(exact, dtype) / 2 + 2 * ulp(exact, np.float64)

@@ -12,19 +12,21 @@ f is symmetric the two sides share their entries, with q for the function on the
     gate        f(x) = q(a) for x < 0, a + q(a) for x ≥ 0
     odd         f(x) = −q(a),          q(a), here q is the function on the right
     complement  f(x) = q(a),           1 − q(a)
+    even        f(x) = q(a),           q(a), as for odd
 
 P is a polynomial on each segment of a. The segments are those of a floating-point format: with
 u = a + offset, the number of the segment is the leading bits of u. As long as offset exceeds a they
 are of one width, as exponential tails need it; far above the offset there are equally many in each
-octave, as algebraic tails need it, up to the largest number. Shifted back, the number is the start
-of the segment in u. With d = a − (start − origin), the distance to the middle of the segment, or to
-its start where they are not of one width, and with `rest` for what c0 lost when it was rounded,
+octave, as algebraic tails need it, up to the largest number. With a negative offset |u| falls, and
+there are equally many in each octave on the way to −offset, as Gaussian tails need it, which are
+the steeper the farther out. Shifted back, the number and a 1 behind it are the middle of the
+segment in u. With d = a − (middle − offset), and with `rest` for what c0 lost when it was rounded,
 
     r = rest + d·(c1 + d·(c2 + …))     small beside c0
     m·P = m·c0 + m·r                   one fused multiply-add
     f = slope·a + (intercept + scale·m·P)
 
-The last segment begins at `limit` and holds the tail: a stays there. The roundings of r
+The last segment holds the tail, and a stays there, at `limit`. The roundings of r
 hardly count since r is small, and that of m·P in full only where the line adds nothing to it.
 
 `fit_polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half. The
@@ -41,12 +43,13 @@ from importlib.resources.abc import Traversable
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from ..functions import is_declared
 from .host import CHUNK, Cubics
+from .segments import Layout
 from .table import Table, read
 
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
@@ -55,69 +58,8 @@ _REALS = tuple(np.dtype(t) for t in (np.float32, np.float64))
 
 
 @dataclass(frozen=True)
-class Layout:
-    """The segments of a in [0, limit]: 2^bits of them to an octave of a + offset.
-
-    They are told apart by the leading bits of a + offset. The last one begins at `limit`, unless
-    that is the largest number.
-    """
-
-    dtype: DType
-    offset: float
-    bits: int
-    limit: float
-
-    @property
-    def dropped(self) -> int:
-        """How many bits of a + offset do not tell segments apart."""
-        return (23 if self.dtype.itemsize == 4 else 52) - self.bits
-
-    @property
-    def shift(self) -> int:
-        """The same, of the leading 32 bits."""
-        return self.dropped - 8 * self.dtype.itemsize + 32
-
-    def number(self, a: ArrayLike) -> NDArray[np.int64]:
-        """The leading bits of a + offset."""
-        real = self.dtype.type
-        u = np.minimum(np.asarray(a, real), real(self.limit)) + real(self.offset)
-        bits = u.view(f"i{self.dtype.itemsize}").astype(np.int64)
-        return np.asarray(bits >> self.dropped)
-
-    @cached_property
-    def first(self) -> int:
-        """The number of the segment that begins at 0."""
-        return int(self.number(0.0))
-
-    @cached_property
-    def count(self) -> int:
-        """How many segments there are."""
-        return int(self.number(self.limit)) - self.first + 1
-
-    @property
-    def origin(self) -> float:
-        """What the start of a segment in a + offset is off the point where its d is 0.
-
-        That is the middle of the segment where all are of one width, which halves d and so the
-        roundings that it takes part in; elsewhere it is the start.
-        """
-        step = float(np.ldexp(self.offset, -self.bits))
-        return self.offset - step / 2 if self.limit <= self.offset else self.offset
-
-    def points(self, origin: float, extra: int = 0) -> Float64Array:
-        """What of a belongs to the start of each segment, and of as many `extra` ones."""
-        bits = (self.first + np.arange(self.count + extra)) << self.dropped
-        u = bits.astype(f"i{self.dtype.itemsize}").view(self.dtype)
-        return np.asarray(u - self.dtype.type(origin), np.float64)
-
-    def starts(self, extra: int = 0) -> Float64Array:
-        """Where each segment begins, with the kernel's rounding."""
-        return self.points(self.offset, extra)
-
-
-@dataclass(frozen=True)
 class Side:
-    """How f comes from P for one sign of x; `entry` is the place of the first segment."""
+    """How f comes from P for one sign of x; entries begin at `entry`, by segments' numbers."""
 
     layout: Layout
     scale: float
@@ -132,7 +74,7 @@ class Side:
 
     @property
     def first(self) -> int:
-        """The number of the segment at 0, less the place of its entry."""
+        """The lowest number of a segment, less the place of its entry."""
         return self.layout.first - self.entry
 
 
@@ -174,7 +116,7 @@ class PolynomialTable(Table):
 
     @classmethod
     def build(cls, function: Function, dtype: DType, error: float | None = None) -> Self:
-        """The smallest table that keeps the promise, or that is nowhere off by more than `error`.
+        """A small table that keeps the promise, or the smallest off by `error` at most.
 
         Where no table of 2 ulp comes with the library, the float64 reference does not tell what
         2 ulp are in float64: there `error` is 1e-13 if left out, or 1e-14 of the size of f, the
@@ -238,13 +180,12 @@ class PolynomialTable(Table):
     def parameters(self) -> NDArray[Any]:
         """struct PolynomialTable of `kernels/polynomial.cuh`."""
         real = self.dtype.type
-        numbers = ("limit", "offset", "origin", "scale", "slope", "intercept", "reach")
+        numbers = ("limit", "offset", "scale", "slope", "intercept", "reach")
         words = ("shift", "first")
         side = np.dtype([*((n, real) for n in numbers), *((n, np.uint32) for n in words)])
         p = np.zeros(1, np.dtype([("left", side), ("right", side), ("keep", real)], align=True))
         for name, s in (("left", self.left), ("right", self.right)):
             p[name]["limit"], p[name]["offset"] = s.layout.limit, s.layout.offset
-            p[name]["origin"] = s.layout.origin
             p[name]["scale"], p[name]["reach"] = s.scale, s.reach
             p[name]["slope"], p[name]["intercept"] = s.slope, s.intercept
             p[name]["shift"] = s.layout.shift
@@ -340,7 +281,7 @@ class _Evaluator:
         self.index = np.empty(chunk, np.intp)
         self.pair = np.empty(chunk, np.complex128)
         self.a, self.u = np.empty((2, chunk), real)
-        self.number = np.empty(chunk, f"i{real.itemsize}")
+        self.number = np.empty(chunk, f"u{real.itemsize}")
         self.d, self.sum = np.empty((2, chunk))
 
     def run(self, x: NDArray[Any], out: NDArray[Any]) -> None:
@@ -368,7 +309,8 @@ class _Evaluator:
         index[...] = number
         index -= pick(lambda side: side.first, np.intp)
         np.left_shift(number, dropped, out=number)
-        np.subtract(number.view(real), pick(lambda side: side.layout.origin), out=u)
+        number |= pick(lambda side: side.layout.half, number.dtype.type)
+        np.subtract(number.view(real), pick(lambda side: side.layout.offset), out=u)
         np.subtract(a, u, out=d)
 
         # "wrap" is only the fastest mode: every index is in range.

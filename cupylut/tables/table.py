@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport
 
-FORMAT = "cupylut table 1"
+FORMAT = "cupylut table 2"
 
 
 class Table(ABC):

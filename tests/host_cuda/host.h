@@ -117,6 +117,10 @@ inline float subtract_product_up(float c, float a, float b) { return multiply_ad
 inline int max(int a, int b) { return a > b ? a : b; }
 inline int min(int a, int b) { return a < b ? a : b; }
 
+inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
+    return shift % 32 ? high << shift % 32 | low >> (32 - shift % 32) : high;
+}
+
 // As on the GPU, +0 is larger than −0.
 inline float minimum(float a, float b) {
     return a == b ? (std::signbit(a) ? a : b) : std::fmin(a, b);

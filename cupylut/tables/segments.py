@@ -1,0 +1,137 @@
+"""Layout: the segments of a polynomial table; `layouts`, those to choose from.
+
+They are those of a floating-point format, see `polynomial.py`: the leading bits of a + offset tell
+them apart.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..accuracy import DType
+from ..declaration import Float64Array
+from .halves import Half
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The segments of a in [0, limit]: 2^bits of them to an octave of a + offset.
+
+    They are told apart by the leading bits of a + offset, their numbers, and counted from 0 on.
+    The offset is the middle of a segment, so that d = a in the first one, and relative accuracy is
+    kept around a zero at 0. The tail has the last one to itself; `limit` is the largest a.
+    """
+
+    dtype: DType
+    offset: float
+    bits: int
+    limit: float
+
+    @property
+    def dropped(self) -> int:
+        """How many bits of a + offset do not tell segments apart."""
+        return (23 if self.dtype.itemsize == 4 else 52) - self.bits
+
+    @property
+    def shift(self) -> int:
+        """The same, of the leading 32 bits."""
+        return self.dropped - 8 * self.dtype.itemsize + 32
+
+    @property
+    def half(self) -> int:
+        """The first of the dropped bits: half a segment."""
+        return 1 << (self.dropped - 1)
+
+    def number(self, a: ArrayLike) -> NDArray[np.int64]:
+        """The leading bits of a + offset."""
+        real = self.dtype.type
+        u = np.minimum(np.asarray(a, real), real(self.limit)) + real(self.offset)
+        return np.asarray(u.view(f"u{self.dtype.itemsize}") >> self.dropped).astype(np.int64)
+
+    @property
+    def falling(self) -> bool:
+        """Whether numbers fall while a grows."""
+        return self.offset < 0
+
+    @cached_property
+    def first(self) -> int:
+        """The lowest number of a segment."""
+        return int(self.number(self.limit if self.falling else 0.0))
+
+    @cached_property
+    def count(self) -> int:
+        """How many segments there are."""
+        return int(self.number(0.0 if self.falling else self.limit)) - self.first + 1
+
+    def segment(self, a: ArrayLike) -> NDArray[np.int64]:
+        """Which segment a is in."""
+        return np.abs(self.number(a) - int(self.number(0.0)))
+
+    def place(self, a: ArrayLike) -> NDArray[np.int64]:
+        """Which of the segments in the order of their numbers a is in."""
+        return self.number(a) - self.first
+
+    def starts(self, extra: int = 0) -> Float64Array:
+        """Where each segment begins, with the kernel's rounding, and where as many more would."""
+        points = self._points(0, extra)
+        # If falling, |u| is cut off towards the end of a segment, which is where the next begins.
+        return np.append(0.0, points[:-1] if self.falling else points[1:])
+
+    def middles(self) -> Float64Array:
+        """Where d is 0 in each segment, with the kernel's rounding."""
+        return self._points(self.half, 0)
+
+    def _points(self, behind: int, extra: int) -> Float64Array:
+        """The a that belong to the numbers of the segments with these bits behind them."""
+        steps = np.arange(self.count + extra) * (-1 if self.falling else 1)
+        bits = ((int(self.number(0.0)) + steps) << self.dropped) + behind
+        u = bits.astype(f"u{self.dtype.itemsize}").view(self.dtype)
+        return np.asarray(u - self.dtype.type(self.offset), np.float64)
+
+
+def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
+    """All layouts of at most so many segments for a half, those with few first."""
+    found = []
+    # Where q ends in the middle of a segment, there is to be more of this behind the cut.
+    highest = min(max(int(np.ceil(np.log2(half.cut))) + half.ends, -10), 9)
+    for exponent in range(-10, highest + 1):
+        for bits in range(11):
+            layout = Layout(dtype, 2.0**exponent * (1 + 2.0 ** -(bits + 1)), bits, half.cut)
+            if layout.count > most:
+                break
+            if half.ends and layout.middles()[-1] != half.cut:
+                continue
+            if half.tail is not None:
+                layout = with_tail(layout)
+            if np.isfinite(layout.limit):
+                found.append(layout)
+    if half.tail is not None and 2.0**-10 < half.cut < 2.0**10:
+        found += falling(dtype, half.cut)
+    return sorted((f for f in found if f.count <= most), key=lambda layout: layout.count)
+
+
+def falling(dtype: DType, cut: float) -> list[Layout]:
+    """The layouts whose segments grow narrower up to the cut: there to a half, a quarter, …."""
+    found = []
+    for exponent in range(1, 5):
+        for bits in range(11):
+            # |a + offset| falls from `zero`, the middle of a segment, to a part of that.
+            zero = cut / (1 - 2.0**-exponent)
+            step = np.exp2(np.floor(np.log2(zero)) - bits)
+            zero = float((np.floor(zero / step) + 0.5) * step)
+            layout = Layout(dtype, -zero, bits, cut)
+            if zero > cut:
+                layout = with_tail(layout)
+                if layout.limit < zero:
+                    found.append(layout)
+    return found
+
+
+def with_tail(layout: Layout) -> Layout:
+    """The layout with one more segment, of which only the first number will be looked up."""
+    limit, last = layout.dtype.type(layout.starts(extra=1)[-1]), layout.count
+    while (longer := replace(layout, limit=float(limit))).count == last:
+        limit = np.nextafter(limit, layout.dtype.type(np.inf))
+    return longer
