@@ -6,6 +6,7 @@ from types import ModuleType as _ModuleType
 from .accuracy import ErrorReport as ErrorReport
 from .calibration import Calibration as Calibration
 from .declaration import Function as Function
+from .declaration import Tail as Tail
 from .functions import FUNCTIONS as FUNCTIONS
 from .fused import fused as fused
 from .gated import geglu as geglu

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .declaration import Float64Array, Function
 from .functions import is_declared
+from .lines import beside_lines
 
 DType: TypeAlias = np.dtype[Any]
 
@@ -27,9 +28,13 @@ EIGHT_BIT: tuple[DType, ...] = tuple(
 
 
 def as_dtype(dtype: DTypeLike, among: tuple[DType, ...] = DTYPES) -> DType:
-    """The supported dtype that `dtype` names ("bfloat16" too), or an error listing them."""
+    """The supported dtype that `dtype` names ("bfloat16" too), or an error listing them.
+
+    PyTorch's dtypes are understood, which print as "torch.bfloat16".
+    """
+    given = str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype
     try:
-        found = np.dtype(getattr(ml_dtypes, dtype, dtype) if isinstance(dtype, str) else dtype)
+        found = np.dtype(getattr(ml_dtypes, given, given) if isinstance(given, str) else given)
     except TypeError:
         found = None
     if found is None or found.newbyteorder("=") not in among:
@@ -162,6 +167,8 @@ def _rounded(
     function: Function, x: NDArray[Any], exact: Float64Array, dtype: DType
 ) -> NDArray[Any]:  # fmt: skip
     """The exact values at x rounded to the dtype; the hard cases are those of x's own."""
+    if dtype.itemsize == 2:
+        exact = beside_lines(function, widened(x), exact)
     y = round_to(exact, dtype)
     if x.dtype == dtype and is_declared(function):
         cases = hard_cases().get(function.name, {}).get(x.dtype.name, ())

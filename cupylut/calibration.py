@@ -242,8 +242,13 @@ class Calibration:
         of one of `cupylut.FUNCTIONS`, which is then found by name.
 
         Raises ValueError if no finite input was counted, and where the function must be given: for
-        there is none of that name, or the table is farther from it than its own report says.
+        there is none of that name, or the table is farther from it than its own report says;
+        TypeError for what is no table.
         """
+        if not isinstance(table, Table):
+            raise TypeError(
+                f"table is a {type(table).__name__}: give a table, such as cupylut.tabulate makes"
+            )
         return forecast(table, function, *self.weights)
 
     def _require_inputs(self) -> None:

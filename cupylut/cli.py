@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "(default: %(default)s)",
     )
     command.add_argument(
-        "--device", choices=[*bandwidth.SETTINGS], default="cuda", help="of bandwidth"
+        "--device", choices=[*bandwidth.SETTINGS], help="of bandwidth (default: cuda)"
     )
     command.add_argument("--seconds", type=float, help="of bandwidth, after which it ends")
     command.add_argument(
@@ -142,12 +142,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.PAPER)]
     print(demo.report(comparisons, inputs))
     if find_spec("matplotlib"):
-        try:
-            demo.draw(arguments.plot, comparisons, inputs)
-        except OSError as error:
-            _say(f"No picture: {_unwritable(arguments.plot, error)}; try another --plot")
-        else:
-            print(f"Picture: {arguments.plot.resolve()}")
+        _draw(arguments.plot, demo.draw, comparisons, inputs)
     lacking = [name for module, name in _EXTRAS.items() if not find_spec(module)]
     if lacking:
         _say(f"No {' and no '.join(lacking)}: pip install 'cupylut[plot]'")
@@ -177,13 +172,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     print(summary.as_text(record))
     if status:
         return status
-    if arguments.plot:
-        try:
-            pictures.png(arguments.plot, record)
-        except OSError as error:
-            _say(f"No picture: {_unwritable(arguments.plot, error)}; try another --plot")
-            return 2
-        print(f"Picture: {arguments.plot.resolve()}")
+    if arguments.plot and (status := _draw(arguments.plot, pictures.png, record)):
+        return status
     return 0 if all(part in record for part in parts) else 1
 
 
@@ -195,6 +185,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> int:
+    for option in ("device", "seconds", "plot"):
+        if arguments.what != "bandwidth" and getattr(arguments, option) is not None:
+            _say(f"--{option} is for bench bandwidth: leave it out")
+            return 2
     try:
         return _BENCHES[arguments.what](arguments)
     except RuntimeError as error:  # no such device
@@ -212,15 +206,14 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
     if arguments.plot and not find_spec("matplotlib"):
         _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
         return 2
-    settings = bandwidth.SETTINGS[arguments.device].within(arguments.seconds)
+    settings = bandwidth.SETTINGS[arguments.device or "cuda"].within(arguments.seconds)
     record = bandwidth.run(settings, _progress)
     status = _write_record(arguments.json, record)
     print("\n".join(bandwidth.report(record)))
     if status:
         return status
-    if arguments.plot:
-        pictures.fractions(arguments.plot, record)
-        print(f"Picture: {arguments.plot.resolve()}")
+    if arguments.plot and (status := _draw(arguments.plot, pictures.fractions, record)):
+        return status
     return 0 if record["cells"] else 1
 
 
@@ -244,10 +237,21 @@ def _accuracy(arguments: argparse.Namespace) -> int:
 
 def _model(arguments: argparse.Namespace) -> int:
     card = model.CARDS[arguments.gpu]
-    if arguments.markdown:
-        return _write(arguments.markdown, performance.document())
-    print("\n".join(model.report(card)))
+    if arguments.markdown and (status := _write(arguments.markdown, performance.document())):
+        return status
+    if not arguments.markdown:
+        print("\n".join(model.report(card)))
     return _write(arguments.json, model.as_json(card)) if arguments.json else 0
+
+
+def _draw(path: Path, draw: Callable[..., None], *what: Any) -> int:
+    try:
+        draw(path, *what)
+    except OSError as error:
+        _say(f"No picture: {_unwritable(path, error)}; try another --plot")
+        return 2
+    print(f"Picture: {path.resolve()}")
+    return 0
 
 
 def _write_record(path: Path | None, record: dict[str, Any]) -> int:

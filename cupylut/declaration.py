@@ -90,8 +90,14 @@ class Function:
         """f(x) in float64."""
         with np.errstate(all="ignore"):
             x = np.asarray(x, np.float64)
-            # Copies both ways: a callable may work in place, and keep what it returns.
-            y = self._numbers(self.reference(x.copy(), *self.parameters), x.shape)
+            try:  # copies both ways: a callable may work in place, and keep what it returns
+                result = self.reference(x.copy(), *self.parameters)
+            except Exception as error:
+                raise ValueError(
+                    f"{self.name} raised {type(error).__name__} ({error}): give a function of "
+                    "every float64 array; numpy.vectorize makes one of a function of a number"
+                ) from error
+            y = self._numbers(result, x.shape)
             for infinity, tail in ((-np.inf, self.left), (np.inf, self.right)):
                 if tail is not None and (there := x == infinity).any():
                     y = np.where(there, tail(infinity), y)
@@ -107,6 +113,11 @@ class Function:
             raise TypeError(
                 f"{self.name} returned {'None' if result is None else what} for float64 of shape "
                 f"{shape}: give a function that returns a real number for each element"
+            )
+        if y.dtype in (np.float16, np.float32):
+            raise TypeError(
+                f"{self.name} returned {y.dtype} for float64: compute in float64, which JAX does "
+                "with jax_enable_x64 and PyTorch with tensors made by .double()"
             )
         return y.astype(np.float64)
 

@@ -68,10 +68,10 @@ def _by_name(name: str) -> Function:
         return derivative
     if match := _WITH_PARAMETERS.fullmatch(name):
         return _with_parameters(match[1], match[2])
-    close = difflib.get_close_matches(name, FUNCTIONS, n=1)
+    close = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
-        f"unknown function {name!r}: {hint}The known ones are {', '.join(FUNCTIONS)}; "
+        f"unknown function {name!r}: {hint}The known ones are {', '.join(_BY_NAME)}; "
         "cupylut.tabulate makes tables of any other, from a callable"
     )
 
@@ -311,10 +311,20 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType({f.name: f for f in _DECLAR
 """Every activation by name."""
 
 CURVED: Mapping[str, Function] = MappingProxyType({f.name: f for f in _CURVED})
-"""Activations that approach no straight line on the right: they have 16-bit tables only."""
+"""Activations that approach no straight line on the right. They have tables in 16 bits; relu2 and
+xielu in float32 too."""
 
 # Both, as a dictionary, which every release of PyTorch's compiler can follow.
 _BY_NAME = {**FUNCTIONS, **CURVED}
+
+
+def is_known(function: Function) -> bool:
+    """Whether this is one that `as_function` makes of a name, parameters and all."""
+    base = function.name.removesuffix("_derivative")
+    if match := _WITH_PARAMETERS.fullmatch(base):
+        known = _with_parameters(match[1], match[2])
+        return function in (known, known.derivative)
+    return is_declared(function)
 
 
 def is_declared(function: Function) -> bool:

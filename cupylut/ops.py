@@ -154,7 +154,9 @@ def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out:
     if _repeats(target):
         raise ValueError("out refers to the same memory more than once: pass a plain array")
     if not _same_memory(view, target) and _shares_memory(view, target):
-        raise ValueError("out overlaps x, or may, without being x: pass x itself or other memory")
+        raise ValueError(
+            "out overlaps an input, or may, without being it: pass x itself or other memory"
+        )
     return target
 
 
@@ -246,8 +248,8 @@ def derivative_table(table: Table) -> Table:
     function = _functions.get(table)
     if function is None or function.derivative is None:
         raise TypeError(
-            f"the derivative of {table} is not known: give it one, with jax.custom_jvp or the like "
-            "of another library. cupylut's functions bring their first derivatives, and no higher"
+            f"the derivative of {table} is not known: give it one, by torch.autograd.Function or "
+            "jax.custom_jvp. cupylut's functions bring their first derivatives, and no higher ones"
         )
     make = product_table if isinstance(table, UnroundedTable) else default_table
     return make(function.derivative, table.dtype)

@@ -104,7 +104,7 @@ def hardswish(x: Float64Array) -> Float64Array:
 
 
 def hardswish_derivative(x: Float64Array) -> Float64Array:
-    return np.where(x < -3, 0.0, np.where(x > 3, 1.0, (2 * x + 3) / 6))
+    return np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, (2 * x + 3) / 6))
 
 
 _MU, _SIGMA = 0.707107, 0.282095  # of laplace: the constants that its authors round to six digits

@@ -1,5 +1,6 @@
 """functions.py: references, derivatives, tails and symmetry against mpmath."""
 
+import math
 import pickle
 
 import mpmath
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupylut import FUNCTIONS
+from cupylut import FUNCTIONS, tabulate
 from cupylut.declaration import IDENTITY, Function, Tail
 from cupylut.functions import CURVED, as_function
 
@@ -181,7 +182,57 @@ def test_a_callable_returns_a_number_for_each_element(result: object, described:
 
 
 def test_a_callable_may_return_other_real_numbers() -> None:
-    for returned in (np.float32, int, object, bool):
+    for returned in (np.longdouble, int, object, bool):
         f = as_function(lambda x, to=returned: (x > 0).astype(to), left=0.0, right=1.0)
         np.testing.assert_array_equal(f([-1.0, np.inf, 2.0]), [0.0, 1.0, 1.0])
         assert f(1.0).dtype == np.float64
+
+
+def test_what_a_callable_may_not_do() -> None:
+    def of_a_number(x: float) -> float:
+        return math.tanh(x)
+
+    for wrong, message in (
+        (of_a_number, r"of_a_number raised TypeError .*: give a function of every float64 array"),
+        (lambda x: 1 / 0, "raised ZeroDivisionError"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tabulate(wrong, left=-1.0, right=1.0)
+    with pytest.raises(TypeError, match="returned float32 for float64: compute in float64"):
+        tabulate(lambda x: np.tanh(x.astype(np.float32)), left=-1.0, right=1.0)
+
+
+def test_hardswish_has_pytorchs_slope_where_its_branches_meet() -> None:
+    derivative = FUNCTIONS["hardswish"].derivative
+    assert derivative is not None
+    np.testing.assert_array_equal(derivative([-3.0, 3.0]), [0.0, 1.0])
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        table = tabulate("hardswish_derivative", dtype)
+        np.testing.assert_array_equal(table(np.array([-3, 3], table.dtype)), [0, 1])
+
+
+def test_tails_are_lines_and_must_be_those_of_the_function() -> None:
+    def shrunk(x: np.ndarray) -> np.ndarray:
+        return np.where(np.abs(x) > 0.5, x - np.copysign(0.5, x), 0.0)
+
+    for tail in ("identity", 0.0):
+        with pytest.raises(ValueError, match="give the tail that the function approaches"):
+            tabulate(shrunk, left=tail, right=tail)
+        with pytest.raises(ValueError, match="give the tail that the function approaches"):
+            tabulate(Function("shrunk", "", shrunk, IDENTITY, IDENTITY), size=64, domain=(-4, 4))
+    table = tabulate(shrunk, left=Tail(1.0, 0.5), right=Tail(1.0, -0.5))
+    x = np.float32([-np.inf, -1e7, -2, 0.25, 0.75, 3, 1e30])
+    np.testing.assert_array_equal(table(x), shrunk(x.astype(float)).astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["GELU", "gelus"])
+def test_unknown_names_are_told_the_nearest(name: str) -> None:
+    with pytest.raises(ValueError, match="did you mean 'gelu'"):
+        as_function(name)
+
+
+def test_equal_functions_have_the_tables_of_the_library() -> None:
+    copy = pickle.loads(pickle.dumps(FUNCTIONS["gelu"]))
+    assert copy is not FUNCTIONS["gelu"]
+    assert tabulate(copy).kind == "gate"
+    assert tabulate(copy, "bfloat16", kind="compact").kind == "compact"

@@ -245,9 +245,9 @@ def test_out_takes_every_layout_and_nothing_beside_it_is_written(
 def test_out_must_fit(library: Any) -> None:
     memory = library.make(np.zeros(100, np.float32))
     for x, out, message in [
-        (memory[:50], memory[1:51], "out overlaps x"),
-        (memory[:50], memory[49:99], "out overlaps x"),
-        (memory[::2], memory[:50], "out overlaps x"),
+        (memory[:50], memory[1:51], "out overlaps an input"),
+        (memory[:50], memory[49:99], "out overlaps an input"),
+        (memory[::2], memory[:50], "out overlaps an input"),
         (memory[:50], memory[50:99], "out has shape"),
         (memory[:50], library.make(np.zeros(50)), "out has dtype float64"),
     ]:

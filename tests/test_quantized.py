@@ -354,3 +354,9 @@ def test_jax_arrays(dtype: np.dtype, out_dtype: np.dtype) -> None:
         assert isinstance(y, jax.Array)
         assert y.dtype == out_dtype
         np.testing.assert_array_equal(bits(np.asarray(y)), table.results)
+
+
+def test_a_zero_that_is_reached_keeps_the_sign_of_its_side() -> None:
+    """Far out mish′ is a subnormal number and then −0, which says nothing about the side of 0."""
+    table = cupylut.quantized("mish_derivative", "float16", "float8_e4m3fn")
+    assert np.signbit(table(np.float16([-100, -1000, -np.inf])).astype(np.float32)).all()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupylut import FUNCTIONS, Function, search
+from cupylut import FUNCTIONS, Function, search, tabulate
 from cupylut.functions import as_function
 
 SMOOTH = [f for f in FUNCTIONS.values() if not f.kinks]
@@ -73,9 +73,8 @@ def test_no_domain_on_a_grid_is_better(f: Function, norm: str) -> None:
 def test_the_papers_size_takes_under_two_seconds(f: Function) -> None:
     for norm in ("max", "mean", "relative"):
         start = time.process_time()
-        found = search(f, 1024, norm=norm)
+        search(f, 1024, norm=norm)
         assert time.process_time() - start < 2
-        assert 3 < found.evaluations < 1000
 
 
 def test_both_ends_are_free() -> None:
@@ -83,20 +82,37 @@ def test_both_ends_are_free() -> None:
     assert found.lo == pytest.approx(2 * -found.hi, rel=0.01)
 
 
-def test_error_at_a_given_domain_is_all_clipping_at_the_papers() -> None:
-    given = search("gelu", 1024, domain=(-2.509, 2.712))
-    assert given.error_at_given == pytest.approx(0.0152, rel=0.01)
-    assert search("gelu_tanh", domain=(-2.567, 2.538)).error_at_given == pytest.approx(0.0137, 0.02)
-    assert search("silu", domain=(-3.844, 3.612)).error_at_given == pytest.approx(0.0950, rel=0.01)
-    assert search("gelu", 1024).error_at_given is None
+@pytest.mark.parametrize(
+    ("name", "domain", "error"),
+    [
+        ("gelu", (-2.509, 2.712), 0.0152),
+        ("gelu_tanh", (-2.567, 2.538), 0.0137),
+        ("silu", (-3.844, 3.612), 0.0950),
+    ],
+)
+def test_the_error_on_the_papers_domains_is_all_clipping(
+    name: str, domain: tuple[float, float], error: float
+) -> None:
+    assert tabulate(name, domain=domain).report.max_abs == pytest.approx(error, rel=0.01)
+
+
+def test_the_optimum_is_taken_apart_and_given_back() -> None:
+    found = search("gelu", 64)
+    lo, hi = found
+    assert (lo, hi) == (found.lo, found.hi)
+    table = tabulate("gelu", size=64, domain=found)
+    assert (table.lo, table.hi) == (found.lo, found.hi)
 
 
 def test_the_range_of_few_inputs_is_tried_and_improved() -> None:
     """The optimum of the whole line is one place to start from, and here a bad one."""
     sample = np.random.default_rng(6).normal(size=200)
     ends = float(sample.min()), float(sample.max())
-    found = search("gelu", norm="mean", weights=(sample, np.ones(200)), domain=ends)
-    assert found.error < 0.995 * found.error_at_given
+    found = search("gelu", norm="mean", weights=(sample, np.ones(200)))
+    nodes = np.linspace(*ends, 1024)
+    y = np.interp(sample, nodes, FUNCTIONS["gelu"](nodes))
+    y[[sample.argmin(), sample.argmax()]] = 0, ends[1]  # the ends themselves count as outside
+    assert found.error < 0.995 * np.abs(y - FUNCTIONS["gelu"](sample)).mean()
 
 
 def test_weights_are_a_sample_of_inputs() -> None:
@@ -154,11 +170,7 @@ def test_what_lies_behind_a_place_where_f_is_its_tail(centre: float) -> None:
         ({"size": 1}, "2 to 65,536 nodes"),
         ({"size": 70_000}, "2 to 65,536 nodes"),
         ({"size": 2.5}, "2 to 65,536 nodes"),
-        ({"domain": (1.0, 1.0)}, "lower one first"),
-        ({"domain": (3,)}, r"domain=\(3,\): give two finite numbers"),
-        ({"domain": (1, 2, 3)}, r"domain=\(1, 2, 3\): give two finite numbers"),
-        ({"domain": 4.0}, "domain=4.0: give two finite numbers"),
-        ({"domain": (np.nan, 1.0)}, "finite"),
+        ({"size": 100.0}, "2 to 65,536 nodes"),
         ({"norm": "least"}, "max, mean, relative"),
         ({"nodes": "chebyshev"}, "plain, balanced"),
         ({"weights": ([0.0], [1.0])}, 'apply to norm="mean"'),

@@ -329,3 +329,31 @@ def test_damaged_and_foreign_files(table: cupylut.Table, tmp_path, damage, messa
 def test_a_missing_file(tmp_path) -> None:
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")
+
+
+def test_pytorchs_dtypes_are_understood() -> None:
+    torch = pytest.importorskip("torch")
+    assert tabulate("gelu", torch.bfloat16).dtype == tabulate("gelu", "bfloat16").dtype
+    with pytest.raises(ValueError, match=r"no tables for dtype torch\.int64: choose one of"):
+        tabulate("gelu", torch.int64)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        tabulate("gelu", "bfloat16"),
+        tabulate("gelu", "float16", kind="full"),
+        tabulate("gelu", "float16", kind="compact"),
+        tabulate("gelu"),
+        tabulate("mish"),
+        tabulate("gelu", size=64),
+        cupylut.quantized("gelu", "int8", "bfloat16"),
+        cupylut.quantized("gelu", "float16", "int8"),
+    ],
+    ids=lambda table: f"{table.kind}-{table.dtype}",
+)
+def test_entries_are_read_only_also_when_loaded(table: cupylut.Table, tmp_path) -> None:
+    table.save(tmp_path / "table")
+    for each in (table, cupylut.load(tmp_path / "table"), pickle.loads(pickle.dumps(table))):
+        with pytest.raises(ValueError, match="read-only"):
+            each.entries[0] = each.entries[1]

@@ -302,6 +302,22 @@ def test_tables_are_for_inference() -> None:
         model(torch.ones(2, 4))
 
 
+def test_a_shared_module_takes_the_table_of_any_of_its_names() -> None:
+    model, table = Mixed(), cupylut.tabulate("gelu", size=64)
+    with patched(model, {"more.a": table}) as handle:
+        assert model.shared is model.first[1] is model.more["a"]
+        assert model.shared(torch.tensor([-4.0])) == table(torch.tensor([-4.0]))
+        shared = [found.what for found in handle.replaced if found.name in ("first.1", "shared")]
+        assert shared == 2 * [str(table)]
+
+
+def test_what_is_no_model_no_batches_or_no_handle() -> None:
+    with pytest.raises(TypeError, match=r"batches is a dict: for one batch give \[batch\]"):
+        calibrate(Mixed(), {"x": torch.ones(2, 4)})
+    with pytest.raises(TypeError, match="restore takes what patch returned, not a Mixed"):
+        restore(Mixed())
+
+
 def test_tables_for_some_activations_and_for_none() -> None:
     model = Mixed()
     some = {"more.b": cupylut.tabulate("tanh", size=64)}

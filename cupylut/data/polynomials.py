@@ -27,10 +27,10 @@ from cupylut.tables.fit_polynomial import (
     assemble,
     fastest,
     interpolate,
-    worst_error,
 )
 from cupylut.tables.halves import Goal, Half, halves_of, zero_floor
 from cupylut.tables.segments import Layout, layouts
+from cupylut.tables.simulated import errors, numbers
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -100,10 +100,9 @@ def in_digits(f: Digits, half: Half) -> Half:
 
 def promising(goal: Goal, half: Half, layout: Layout, degree: int) -> bool:
     """Whether the polynomials of a few segments are close enough to q."""
-    starts = layout.starts()
     segments = np.unique(np.linspace(0, max(layout.count - 2, 0), 9).astype(int))
-    ends = np.append(starts[1:], layout.limit)[segments]
-    middle, radius = (ends + starts[segments]) / 2, (ends - starts[segments]) / 2
+    starts, ends = layout.starts()[segments], layout.ends()[segments]
+    middle, radius = (ends + starts) / 2, (ends - starts) / 2
     a = middle[:, None] + radius[:, None] * chebyshev(degree)
     t = np.array([-0.984375, 0.984375, 0.9375, 0.0625])
     between = middle[:, None] + radius[:, None] * t
@@ -139,7 +138,9 @@ def _fit(goal: Goal, digits: Digits, half: Half, degree: int, most: int) -> Fitt
     for layout in layouts(FLOAT64, half, most):
         if promising(goal, half, layout, degree):
             rows, k = interpolate(goal, half, layout, degree, solve)
-            worst, at = worst_error(goal, half, layout, rows, k, rest=digits.rest)
+            a = numbers(goal, half, layout, 10_000)
+            error, x = errors(goal, half, layout, rows, k, a, digits.rest)
+            worst, at = float(error.max()), float(x[np.argmax(error)])
             print(f"  degree {degree}, {layout.count} segments: {worst:.3f} ulp at {at:g}")
             if worst <= goal.design:
                 return Fitted(layout, rows, k, worst, at)

@@ -47,10 +47,10 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype
 from ..declaration import Float64Array, Function
-from ..functions import FUNCTIONS
+from ..functions import FUNCTIONS, is_declared
 from .direct import DirectTable, Patterns, gather
 from .gate import parse
-from .table import Table
+from .table import Table, read_only
 
 Float32Array: TypeAlias = NDArray[np.float32]
 
@@ -95,14 +95,15 @@ class CompactTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.coefficients.flags.writeable = False
-        self.results.flags.writeable = False
+        read_only(self.coefficients)
+        read_only(self.results)
 
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        declared = FUNCTIONS.get(function.name) is function
-        return declared and dtype.itemsize == 2 and _data_file(function, dtype).is_file()
+        return (
+            is_declared(function) and dtype.itemsize == 2 and _data_file(function, dtype).is_file()
+        )
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
@@ -139,7 +140,7 @@ class CompactTable(Table):
         """The coefficients of each power for all segments, one power after the other."""
         planes = np.zeros((self.coefficients.shape[1], SEGMENTS), np.float32)
         planes[:, : len(self.coefficients)] = self.coefficients.T
-        return planes.ravel()
+        return read_only(planes.ravel())
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

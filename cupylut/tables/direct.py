@@ -40,7 +40,7 @@ from ..accuracy import (
     widened,
 )
 from ..declaration import Float64Array, Function
-from .table import Table
+from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows, twice
 
 Patterns: TypeAlias = NDArray[np.uint16]
@@ -94,7 +94,7 @@ class DirectTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.results.flags.writeable = False
+        read_only(self.results)
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
@@ -112,7 +112,7 @@ class DirectTable(Table):
             keeps_zero=function.keeps_zero,
             report=error_report(function, x, y, even=x.size),
         )
-        table.entries.flags.writeable = False  # made now: a function that has none is refused
+        _ = table.entries  # made now: a function that has none is refused
         return table
 
     def __repr__(self) -> str:
@@ -126,7 +126,7 @@ class DirectTable(Table):
     @cached_property
     def entries(self) -> Patterns:
         """The results in the two windows, each with that of all numbers beyond it."""
-        return self._design.windows.kept(self.results)
+        return read_only(self._design.windows.kept(self.results))
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

@@ -39,9 +39,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
-from ..functions import FUNCTIONS
+from ..functions import is_declared
 from .host import CHUNK, Cubics
-from .table import Table
+from .table import Table, read_only
 
 Words: TypeAlias = NDArray[np.uint32]
 
@@ -99,13 +99,14 @@ class GateTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.words.flags.writeable = False
+        read_only(self.words)
 
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        declared = FUNCTIONS.get(function.name) is function
-        return declared and dtype == np.float32 and _data_file(function, dtype).is_file()
+        return (
+            is_declared(function) and dtype == np.float32 and _data_file(function, dtype).is_file()
+        )
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:

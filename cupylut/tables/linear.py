@@ -26,7 +26,7 @@ splits that error evenly and halves the worst.
 
 from dataclasses import dataclass, fields
 from functools import cached_property
-from numbers import Real
+from numbers import Integral
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 import numpy as np
@@ -42,7 +42,7 @@ from ..accuracy import (
     probe_points,
 )
 from ..declaration import Float64Array, Function, Tail
-from .table import Table
+from .table import Table, read_only
 
 Nodes: TypeAlias = Literal["plain", "balanced"]
 
@@ -80,8 +80,7 @@ def as_domain(domain: Any) -> tuple[float, float]:
 
 def check_layout(lo: float, hi: float, size: int, nodes: Nodes) -> None:
     """Raise ValueError where these do not describe a table."""
-    is_number = isinstance(size, Real) and not isinstance(size, bool)
-    if not (is_number and MIN_SIZE <= size <= MAX_SIZE and size % 1 == 0):
+    if not (isinstance(size, Integral) and MIN_SIZE <= size <= MAX_SIZE):
         raise ValueError(f"size={size!r}: a table has {MIN_SIZE} to {MAX_SIZE:,} nodes")
     as_domain((lo, hi))
     if nodes not in get_args(Nodes):
@@ -110,7 +109,7 @@ class LinearTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.values.flags.writeable = False
+        read_only(self.values)
 
     @classmethod
     def build(
@@ -187,8 +186,7 @@ class LinearTable(Table):
         middle = self.lo + (np.arange(self.size - 1) + 0.5) * h
         lines[1:-1, 1] = (y[1:] + y[:-1]) / 2 - lines[1:-1, 0].astype(np.float64) * middle
         lines[0], lines[-1] = self.left, self.right
-        lines.flags.writeable = False
-        return lines
+        return read_only(lines)
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

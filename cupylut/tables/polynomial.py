@@ -50,7 +50,7 @@ from ..declaration import Float64Array, Function
 from ..functions import is_declared
 from .host import CHUNK, Cubics
 from .segments import Layout
-from .table import Table, read
+from .table import Table, read, read_only
 
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
@@ -107,7 +107,7 @@ class PolynomialTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.rows.flags.writeable = False
+        read_only(self.rows)
 
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
@@ -172,9 +172,7 @@ class PolynomialTable(Table):
     def entries(self) -> NDArray[Any]:
         """struct Segment of `kernels/polynomial.cuh`: c0, c1, …, rest."""
         order = [0, *range(2, self.degree + 2), 1]
-        entries = self.rows[:, order].astype(self.dtype)
-        entries.flags.writeable = False
-        return entries
+        return read_only(self.rows[:, order].astype(self.dtype))
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

@@ -46,9 +46,10 @@ from ..accuracy import (
     widened,
 )
 from ..declaration import Float64Array, Function
+from ..lines import beside_lines
 from .direct import gather
-from .grid import Grid, beside_lines
-from .table import Table
+from .grid import Grid
+from .table import Table, read_only
 from .windows import SIGN
 
 Patterns: TypeAlias = NDArray[np.unsignedinteger]
@@ -79,7 +80,7 @@ class QuantizedTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.results.flags.writeable = False
+        read_only(self.results)
 
     @classmethod
     def build(
@@ -134,7 +135,7 @@ class QuantizedTable(Table):
             self.results[infinity + 1 : infinity + 2],
         )
         entries = np.concatenate(windows)
-        return np.append(entries, entries[: entries.nbytes % 2])  # an even number of bytes
+        return read_only(np.append(entries, entries[: entries.nbytes % 2]))  # of even bytes
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

@@ -6,6 +6,7 @@ them apart.
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,8 +21,8 @@ class Layout:
     """The segments of a in [0, limit]: 2^bits of them to an octave of a + offset.
 
     They are told apart by the leading bits of a + offset, their numbers, and counted from 0 on.
-    The offset is the middle of a segment, so that d = a in the first one, and relative accuracy is
-    kept around a zero at 0. The tail has the last one to itself; `limit` is the largest a.
+    Where the offset is the middle of a segment, d = a in the first one, and relative accuracy is
+    kept around a double zero at 0. The tail has the last one to itself; `limit` is the largest a.
     """
 
     dtype: DType
@@ -79,6 +80,10 @@ class Layout:
         # If falling, |u| is cut off towards the end of a segment, which is where the next begins.
         return np.append(0.0, points[:-1] if self.falling else points[1:])
 
+    def ends(self) -> Float64Array:
+        """Where each segment ends."""
+        return np.append(self.starts()[1:], self.limit)
+
     def middles(self) -> Float64Array:
         """Where d is 0 in each segment, with the kernel's rounding."""
         return self._points(self.half, 0)
@@ -96,11 +101,12 @@ def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
     found = []
     # Where q ends in the middle of a segment, there is to be more of this behind the cut.
     highest = min(max(int(np.ceil(np.log2(half.cut))) + half.ends, -10), 9)
-    for exponent in range(-10, highest + 1):
-        for bits in range(11):
-            layout = Layout(dtype, 2.0**exponent * (1 + 2.0 ** -(bits + 1)), bits, half.cut)
+    for exponent, bits in product(range(-10, highest + 1), range(11)):
+        # Segments begin at round numbers, where functions have kinks, or have them in the middle.
+        for step in (0.0, 2.0 ** (exponent - bits)):
+            layout = Layout(dtype, 2.0**exponent + step / 2, bits, half.cut)
             if layout.count > most:
-                break
+                continue
             if half.ends and layout.middles()[-1] != half.cut:
                 continue
             if half.tail is not None:
@@ -108,11 +114,13 @@ def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
             if np.isfinite(layout.limit):
                 found.append(layout)
     if half.tail is not None and 2.0**-10 < half.cut < 2.0**10:
-        found += falling(dtype, half.cut)
-    return sorted((f for f in found if f.count <= most), key=lambda layout: layout.count)
+        found += falling_layouts(dtype, half.cut)
+    return sorted(
+        (layout for layout in found if layout.count <= most), key=lambda layout: layout.count
+    )
 
 
-def falling(dtype: DType, cut: float) -> list[Layout]:
+def falling_layouts(dtype: DType, cut: float) -> list[Layout]:
     """The layouts whose segments grow narrower up to the cut: there to a half, a quarter, …."""
     found = []
     for exponent in range(1, 5):

@@ -6,7 +6,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Table(ABC):
     @property
     @abstractmethod
     def entries(self) -> NDArray[Any]:
-        """What the kernel keeps in shared memory, one row an entry."""
+        """What the kernel keeps in shared memory, one row an entry; read-only."""
 
     @property
     @abstractmethod
@@ -85,6 +85,15 @@ class Table(ABC):
         fields, values = self._state()
         fields |= {"format": FORMAT, "kind": self.kind, "report": asdict(self.report)}
         write(path, fields, values)
+
+
+Array = TypeVar("Array", bound=NDArray[Any])
+
+
+def read_only(array: Array) -> Array:
+    """The array itself, which can no longer be written to."""
+    array.flags.writeable = False
+    return array
 
 
 def _digest(header: str, values: NDArray[Any]) -> str:

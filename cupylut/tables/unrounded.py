@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ..accuracy import DType, ErrorReport, all_inputs, error_report, ulp, widened
 from ..declaration import Float64Array, Function
 from .direct import gather, scalar
-from .table import Table
+from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows
 
 BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
@@ -89,7 +89,7 @@ class UnroundedTable(Table):
     report: ErrorReport
 
     def __post_init__(self) -> None:
-        self.results.flags.writeable = False
+        read_only(self.results)
 
     @classmethod
     def build(cls, function: Function) -> Self:
@@ -126,7 +126,7 @@ class UnroundedTable(Table):
     @cached_property
     def entries(self) -> NDArray[np.float32]:
         """The results in the two windows, each with that of all numbers beyond it."""
-        return self.windows.kept(self.results)
+        return read_only(self.windows.kept(self.results))
 
     @cached_property
     def parameters(self) -> NDArray[Any]:

@@ -11,6 +11,17 @@ from .operators import activation, product
 from .packed import packed_product
 
 
+def _known(function: str) -> str:
+    """The name itself; raises TypeError or ValueError where it is none."""
+    if not isinstance(function, str):
+        raise TypeError(
+            f"function must be a name of cupylut.FUNCTIONS, not {type(function).__name__}; a table "
+            "is a callable of its own"
+        )
+    as_function(function)
+    return function
+
+
 class Activation(torch.nn.Module):  # type: ignore[misc]
     """y = f(x) for every element, f a function of `cupylut.FUNCTIONS` by name.
 
@@ -25,8 +36,7 @@ class Activation(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, function: str) -> None:
         """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
         super().__init__()
-        as_function(function)
-        self.function = function
+        self.function = _known(function)
 
     def forward(self, input: Tensor) -> Tensor:  # as PyTorch's modules have it
         return activation(input, self.function)
@@ -85,8 +95,7 @@ class Gated(torch.nn.Module):  # type: ignore[misc]
     def __init__(self, function: str) -> None:
         """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
         super().__init__()
-        as_function(function)
-        self.function = function
+        self.function = _known(function)
 
     def forward(self, gate: Tensor, up: Tensor | None = None) -> Tensor:
         if up is None:

@@ -46,7 +46,7 @@ def _elu(alpha: float) -> Verdict:
 def _always(function: str) -> Callable[..., Verdict]:
     if function in FUNCTIONS:
         return lambda *_: Verdict(function)
-    return lambda *_: Verdict(reason=f"is {function}, which has no tables in float32 and float64")
+    return lambda *_: Verdict(reason=f"is {function}, which has no tables in every dtype")
 
 
 # A version of transformers may lack some of these.

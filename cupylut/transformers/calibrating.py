@@ -20,8 +20,9 @@ from .patching import Slot, members
 def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration]:
     """The inputs of every activation that `patch` would replace, while the model runs on batches.
 
-    batches: of each the model is called with ``**batch`` if it is a mapping, ``*batch`` if it is a
-    tuple or list, else ``batch``; in evaluation and inference mode. A terminal shows the progress.
+    batches: an iterable of them, no mapping; of each the model is called with ``**batch`` if it is
+    a mapping, ``*batch`` if it is a tuple or list, else ``batch``; in evaluation and inference
+    mode. A terminal shows the progress.
 
     Returns a `cupylut.Calibration` for each name. Calibrations of several runs or processes add up.
 
@@ -29,6 +30,8 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
     >>> calibrate(model, [torch.randn(16, 4), torch.randn(2, 4)])["1"].count
     144
     """
+    if isinstance(batches, Mapping):
+        raise TypeError(f"batches is a {type(batches).__name__}: for one batch give [batch]")
     found: dict[str, Calibration] = {}
     shared: dict[int, Calibration] = {}
     slots: list[Slot] = []
@@ -50,10 +53,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
         model.eval()
         with torch.inference_mode():
             for batch in tqdm(batches, desc="calibrating", unit="batch", disable=None):
-                if isinstance(batch, Mapping):
-                    model(**batch)
-                else:
-                    model(*(batch if isinstance(batch, tuple | list) else (batch,)))
+                _run(model, batch)
     finally:
         for slot in slots:
             setattr(slot.owner, slot.attribute, slot.before)
@@ -75,6 +75,13 @@ def _counted(
 ) -> Any:
     calibration.update(input)
     return function(input, *args, **kwargs)
+
+
+def _run(model: nn.Module, batch: Any) -> None:
+    if isinstance(batch, Mapping):
+        model(**batch)
+    else:
+        model(*(batch if isinstance(batch, tuple | list) else (batch,)))
 
 
 def linear_tables(

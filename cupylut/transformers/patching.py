@@ -112,18 +112,23 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     replaced: list[Found] = []
     left: list[Found] = []
     slots: list[Slot] = []
-    made: dict[int, Any] = {}
+    made: dict[tuple[int, int], Any] = {}
+    chosen: dict[int | str, Table] = {}  # a module may have several names, and is one
     gates: dict[tuple[int, str], str] = {}
     if verdict(model) != Verdict():
         left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
+    for name, _, _, value, (function, _) in members(model):
+        if function is not None and name in tables:
+            chosen.setdefault(_identity(name, value), tables.pop(name))
     for name, owner, attribute, value, (function, reason) in members(model):
         if function is None:
             left.append(Found(name, _kind(value), reason))
             continue
-        table = tables.pop(name, None)
-        if id(value) not in made:
-            made[id(value)] = substitute(value, function, table)
-        slots.append(Slot(owner, attribute, value, made[id(value)]))
+        table = chosen.get(_identity(name, value))
+        key = id(value), id(table)
+        if key not in made:
+            made[key] = substitute(value, function, table)
+        slots.append(Slot(owner, attribute, value, made[key]))
         replaced.append(Found(name, _kind(value), str(table or function)))
         if table is None:
             gates[id(owner), attribute] = function
@@ -141,6 +146,11 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     return Patch(replaced, left, slots)
 
 
+def _identity(name: str, value: Any) -> int | str:
+    """What has one table: a module, or a place where a function is referred to."""
+    return id(value) if isinstance(value, nn.Module) else name
+
+
 def _kind(value: Any) -> str:
     """What to call an activation."""
     if isinstance(value, partial):
@@ -152,8 +162,10 @@ def restore(handle: Patch) -> None:
     """Undo a `patch`: every attribute refers to the very object of before.
 
     A second time there is nothing to do. Raises ValueError, and restores nothing, where something
-    else has taken the place of what was put there.
+    else has taken the place of what was put there; TypeError for what is no handle.
     """
+    if not isinstance(handle, Patch):
+        raise TypeError(f"restore takes what patch returned, not a {type(handle).__name__}")
     for slot in handle._slots:
         found = getattr(slot.owner, slot.attribute, None)
         if found is not slot.after:
