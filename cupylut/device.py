@@ -333,12 +333,12 @@ def device_entries(table: Table, device: int) -> Any:
     any other is uploaded.
     """
     cupy = require_cupy()
-    if isinstance(table, LinearTable) and is_declared(table):
+    if isinstance(table, LinearTable) and computes_declared(table):
         return lines(table, nodes(table, device), device)
     return cupy.array(table.entries.reshape(-1).view(np.uint8))
 
 
-def is_declared(table: LinearTable) -> bool:
+def computes_declared(table: LinearTable) -> bool:
     """Whether the table holds a function of `FUNCTIONS`, not just one of the same name."""
     function = FUNCTIONS.get(table.name)
     if function is None or not function.cuda:

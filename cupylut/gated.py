@@ -19,8 +19,7 @@ from . import arrays, device, layout, rows, workers
 from .accuracy import DType, all_inputs
 from .ops import checked, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
-from .tables.direct import gather
-from .tables.linear import CHUNK
+from .tables.chunks import CHUNK, gather
 
 Order = Literal["gate_up", "up_gate"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import device
 from .tables import Table
-from .tables.linear import CHUNK
+from .tables.chunks import CHUNK
 
 LARGEST = 2**30
 """The elements of a launch: their numbers, in a packed array twice as high, fit 32 bits."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .tables.linear import CHUNK
+from .tables.chunks import CHUNK
 
 _workers: ContextVar[int] = ContextVar("cupylut_workers", default=1)
 

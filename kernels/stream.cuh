@@ -66,7 +66,8 @@ __device__ __forceinline__ const Words* words(const Scalar* array, Split parts) 
 //   body.store(i, ahead, in, t)   the results for them, with what prepare returned
 //   body.single(i, t)             the same for element i
 //
-// `ahead` is a constant. Added to a pointer, and not to i, it is part of the instruction that loads.
+// `ahead` is a constant. Kernels of one array add it to the pointer, and not to i: so it is part of
+// the instruction that loads. Those of several add it to i, which the arrays have in common.
 //
 // Precondition: a block is whole warps. Each takes a row of vectors, in which those of a thread are
 // WARP apart.

@@ -64,11 +64,11 @@ def test_a_function_of_the_user_is_not_taken_for_one_of_the_same_name() -> None:
 
     for nodes in ("plain", "balanced"):
         declared = tabulate("gelu", size=64, nodes=nodes)
-        assert device.is_declared(declared)
+        assert device.computes_declared(declared)
         own = tabulate(gelu, size=64, nodes=nodes, domain=(-4.0, 4.0), left=-0.0,
                        right=Tail(2.0, 0.0))  # fmt: skip
         assert own.name == declared.name
-        assert not device.is_declared(own)
+        assert not device.computes_declared(own)
 
 
 # A dtype, a kind and a function for every lookup that kernels/elementwise.cu is compiled with.

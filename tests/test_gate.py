@@ -18,9 +18,9 @@ from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, tabulate
 from cupylut.accuracy import ulp
+from cupylut.tables.chunks import CHUNK
 from cupylut.tables.fit_gate import LAYOUTS, Samples, fit, polish
 from cupylut.tables.gate import GateTable
-from cupylut.tables.linear import CHUNK
 
 FLOAT32 = np.dtype(np.float32)
 STRIDE = 509  # prime, so that all low bits of the patterns occur

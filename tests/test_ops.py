@@ -17,7 +17,7 @@ import cupylut
 from cupylut import ops
 from cupylut.accuracy import DTYPES
 from cupylut.functions import FUNCTIONS
-from cupylut.tables.linear import CHUNK
+from cupylut.tables.chunks import CHUNK
 
 NAMES = tuple(FUNCTIONS)
 

@@ -23,8 +23,8 @@ from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
 from cupylut.functions import as_function
 from cupylut.tables import segments
+from cupylut.tables.chunks import CHUNK
 from cupylut.tables.halves import Goal, halves_of
-from cupylut.tables.linear import CHUNK
 
 FLOAT32 = np.dtype(np.float32)
 STRIDE = 40_009  # prime, so that all low bits of the patterns occur

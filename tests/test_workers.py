@@ -9,7 +9,7 @@ from samples import by_dtype, same, values
 
 import cupylut
 from cupylut import workers
-from cupylut.tables.linear import CHUNK
+from cupylut.tables.chunks import CHUNK
 
 
 @by_dtype

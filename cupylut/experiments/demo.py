@@ -15,6 +15,7 @@ from ..search import search
 from ..tables import LinearTable
 from .rivals import normal
 from .speed import GPU_ELEMENTS, cpu_times, gpu_times
+from .timing import CLOSE
 
 SAMPLES = 1_000_000
 
@@ -202,8 +203,7 @@ def _time_table(times: Mapping[str, Mapping[str, float]]) -> list[str]:
     contestants = next(iter(times.values()))
     lines = [f"  {'':<12}" + "".join(f"{who:>10}" for who in contestants) + "   fastest"]
     for name, by_contestant in times.items():
-        # Medians that are closer than this change places from run to run.
-        close = 1.05 * min(by_contestant.values())
+        close = CLOSE * min(by_contestant.values())
         fastest = " and ".join(who for who, ns in by_contestant.items() if ns <= close)
         row = "".join(f"{ns:>10.2f}" for ns in by_contestant.values())
         lines.append(f"  {name:<12}{row}   {fastest}")

@@ -1,29 +1,23 @@
-"""How fast linear tables are, next to what the same array would otherwise be given to.
-
-Contestants take turns, A, B, A, B, …, within one process. So they meet the same clock rate, caches
-and neighbours, and the ratio of a pair says more than the ratio of two times taken apart.
-"""
+"""How fast linear tables are, next to what the same array would otherwise be given to."""
 
 import importlib
 import json
-import timeit
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 
-from ..declaration import Float64Array
 from ..tables import Table
 from ..tabulate import tabulate
-from . import environment
-from .rivals import EXPRESSIONS, installed, normal, one_thread, scipy_expression, torch_function
-
-Run: TypeAlias = Callable[[], object]
+from . import environment, timing
+from .rivals import EXPRESSIONS, installed, normal, scipy_expression, torch_function
 
 # Of the benchmark.
-ELEMENTS, PAIRS = 1 << 22, 7
+ELEMENTS, RUNS = 1 << 22, 15
+
+# On a CPU, after which there are fewer runs.
+SECONDS = 60.0
 
 # Large enough to lie in a GPU's memory and not in its caches.
 GPU_ELEMENTS, GPU_REPEATS = 1 << 25, 100
@@ -41,32 +35,17 @@ CONTRACT_CASE, CONTRACT = ("gelu", "float32"), 3.0
 """The case that must be at least this many times as fast as the SciPy expression."""
 
 
-def race(contestants: Mapping[str, Run], rounds: int) -> dict[str, Float64Array]:
-    """Seconds that each contestant takes, round by round.
-
-    At each turn it runs twice, and the second run counts: the first may have to get back memory
-    that the contestant before it made the allocator return to the system.
-    """
-    timers = {name: timeit.Timer(run) for name, run in contestants.items()}
-    seconds = [[timer.repeat(2, 1)[1] for timer in timers.values()] for _ in range(rounds)]
-    return dict(zip(timers, np.array(seconds).T, strict=True))
-
-
-def cpu_times(name: str, table: Table, elements: int, rounds: int) -> dict[str, float]:
+def cpu_times(name: str, table: Table, elements: int, runs: int) -> dict[str, float]:
     """Median ns per float32 on one thread: SciPy, cupylut, and PyTorch where it is installed."""
     x = normal(np, elements)
-    contestants: dict[str, Run] = {
+    contestants: dict[str, timing.Run] = {
         "SciPy": partial(scipy_expression, name, x),
         "cupylut": partial(table, x),
     }
-    torch = installed("torch")
-    if torch is None:
-        seconds = race(contestants, rounds)
-    else:
-        with one_thread(torch):
-            contestants["PyTorch"] = partial(torch_function(torch, name), torch.from_numpy(x))
-            seconds = race(contestants, rounds)
-    return {who: float(np.median(s)) / elements * 1e9 for who, s in seconds.items()}
+    if torch := installed("torch"):
+        contestants["PyTorch"] = partial(torch_function(torch, name), torch.from_numpy(x))
+    times = timing.measure(contestants, "cpu", runs, SECONDS)
+    return {who: 1e3 * taken.median / elements for who, taken in times.items()}
 
 
 def gpu_times(name: str, table: Table) -> dict[str, float] | None:
@@ -77,7 +56,7 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
     benchmark = importlib.import_module("cupyx.profiler").benchmark
     cupyx_special = importlib.import_module("cupyx.scipy.special")
     x = normal(cupy, GPU_ELEMENTS)
-    contestants: dict[str, Run] = {
+    contestants: dict[str, timing.Run] = {
         "CuPy": partial(EXPRESSIONS[name], cupyx_special, x),
         "cupylut": partial(table, x),
     }
@@ -88,57 +67,61 @@ def gpu_times(name: str, table: Table) -> dict[str, float] | None:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """A table against the SciPy expression: median ns per element, and the ratio of the pairs."""
+class Comparison:
+    """A table against the SciPy expression: median ns per element, and how many times as fast.
+
+    The ratio is that of the medians, `at_least` and `at_most` those of their quartiles.
+    """
 
     function: str
     dtype: str
     elements: int
-    pairs: int
+    runs: int
     scipy_ns: float
     cupylut_ns: float
     ratio: float
-    ratio_min: float
-    ratio_max: float
+    at_least: float
+    at_most: float
 
 
-def measure(function: str, dtype: str, elements: int = ELEMENTS, pairs: int = PAIRS) -> Pairs:
+def measure(function: str, dtype: str, elements: int = ELEMENTS, runs: int = RUNS) -> Comparison:
     """Time one case of the benchmark."""
     x = normal(np, elements, dtype)
     table = tabulate(function, dtype, kind="linear")
     contestants = {"scipy": partial(scipy_expression, function, x), "cupylut": partial(table, x)}
-    seconds = race(contestants, pairs)
-    ratios = seconds["scipy"] / seconds["cupylut"]
-    return Pairs(
+    times = timing.measure(contestants, "cpu", runs, SECONDS)
+    scipy, cupylut = times["scipy"], times["cupylut"]
+    ratio, at_least, at_most = timing.ratio(scipy, cupylut)
+    return Comparison(
         function=function,
         dtype=dtype,
         elements=elements,
-        pairs=pairs,
-        scipy_ns=float(np.median(seconds["scipy"])) / elements * 1e9,
-        cupylut_ns=float(np.median(seconds["cupylut"])) / elements * 1e9,
-        ratio=float(np.median(ratios)),
-        ratio_min=float(ratios.min()),
-        ratio_max=float(ratios.max()),
+        runs=scipy.runs,
+        scipy_ns=1e3 * scipy.median / elements,
+        cupylut_ns=1e3 * cupylut.median / elements,
+        ratio=ratio,
+        at_least=at_least,
+        at_most=at_most,
     )
 
 
-def contract_kept(results: Sequence[Pairs]) -> bool:
+def contract_kept(results: Sequence[Comparison]) -> bool:
     """Whether the case of the contract was as fast as promised."""
     return any((r.function, r.dtype) == CONTRACT_CASE and r.ratio >= CONTRACT for r in results)
 
 
-def report(results: Sequence[Pairs]) -> str:
+def report(results: Sequence[Comparison]) -> str:
     """The results as a table to read."""
     first = results[0]
     lines = [
         f"SciPy expression against linear table on NumPy: {first.elements:,} elements, one thread,",
-        f"{first.pairs} pairs in turn; median ns per element, median (min to max) of the ratios",
+        f"{first.runs} runs in turn; median ns per element, ratio of medians (and of quartiles)",
         "",
         f"{'':<11}{'':<9}{'SciPy':>9}{'cupylut':>9}   SciPy / cupylut",
     ]
     lines += [
         f"{r.function:<11}{r.dtype:<9}{r.scipy_ns:>9.2f}{r.cupylut_ns:>9.2f}"
-        f"   {r.ratio:>5.2f}x ({r.ratio_min:.2f} to {r.ratio_max:.2f})"
+        f"   {r.ratio:>5.2f}x ({r.at_least:.2f} to {r.at_most:.2f})"
         for r in results
     ]
     verdict = "kept" if contract_kept(results) else "NOT KEPT"
@@ -146,7 +129,7 @@ def report(results: Sequence[Pairs]) -> str:
     return "\n".join([*lines, "", f"Contract, {contract}: {verdict}."])
 
 
-def as_json(results: Sequence[Pairs]) -> str:
+def as_json(results: Sequence[Comparison]) -> str:
     """The results with all that one needs to compare them with another run."""
     function, dtype = CONTRACT_CASE
     record = {

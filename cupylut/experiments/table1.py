@@ -5,7 +5,7 @@ The four domains are the paper's, the one with the smallest worst case, the one 
 mean error over the part fitted on, and the one with the smallest mean error under N(0, 1).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -88,11 +88,6 @@ class Row:
     outside: float
     held_out: Metrics
     normal: Metrics
-
-
-def cases() -> Sequence[tuple[str, int]]:
-    """Every (function, size)."""
-    return [(function, size) for function in PAPER for size in SIZES]
 
 
 def domains(function: str, size: int, fitted: NDArray[np.float32]) -> dict[str, LinearTable]:

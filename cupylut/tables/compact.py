@@ -48,7 +48,8 @@ from numpy.typing import NDArray
 from ..accuracy import DType, ErrorReport, as_dtype
 from ..declaration import Float64Array, Function
 from ..functions import FUNCTIONS, is_declared
-from .direct import DirectTable, Patterns, gather
+from .chunks import gather
+from .direct import DirectTable, Patterns
 from .gate import parse
 from .table import Table, read_only
 

@@ -40,6 +40,7 @@ from ..accuracy import (
     widened,
 )
 from ..declaration import Float64Array, Function
+from .chunks import gather
 from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows, twice
 
@@ -47,9 +48,6 @@ Patterns: TypeAlias = NDArray[np.uint16]
 
 TINY = 2.0**-149  # the smallest float32
 _LARGEST_FLOAT16 = 0x7BFF  # that `near`, compared as a float16, may be
-
-# Elements gathered at a time: the converted indices, 8 bytes each, stay in the cache.
-CHUNK = 65536
 
 _PARAMETERS = np.dtype(
     [
@@ -229,14 +227,6 @@ class DirectTable(Table):
 def scalar(dtype: DType) -> str:
     """The C++ type of a 16-bit dtype."""
     return "Float16" if dtype == np.float16 else "BFloat16"
-
-
-def gather(results: NDArray[Any], x: NDArray[Any], out: NDArray[Any]) -> None:
-    """out = results[bit pattern of x], for 1-D arrays; of equal item sizes the same memory too."""
-    patterns, found = x.view(f"u{x.itemsize}"), out.view(results.dtype)
-    for i in range(0, x.size, CHUNK):
-        chunk = slice(i, i + CHUNK)
-        results.take(patterns[chunk], out=found[chunk], mode="wrap")
 
 
 def _agreement(a: Patterns, b: Patterns) -> int:

@@ -42,15 +42,12 @@ from ..accuracy import (
     probe_points,
 )
 from ..declaration import Float64Array, Function, Tail
+from .chunks import CHUNK, gather
 from .table import Table, read_only
 
 Nodes: TypeAlias = Literal["plain", "balanced"]
 
 MIN_SIZE, MAX_SIZE = 2, 65536
-
-# Elements the NumPy half works on at a time: few enough that its 3.4 MB of work arrays stay in the
-# cache, enough that the cost of calling NumPy, a microsecond a step, does not count.
-CHUNK = 65536
 
 
 def node_positions(lo: float, hi: float, size: int) -> Float64Array:
@@ -228,10 +225,7 @@ class LinearTable(Table):
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
         if self.dtype.itemsize == 2:
-            patterns = x.view(np.uint16)
-            for i in range(0, x.size, CHUNK):
-                chunk = slice(i, i + CHUNK)
-                self._results.take(patterns[chunk], out=out[chunk], mode="wrap")
+            gather(self._results, x, out)
             return
         with np.errstate(all="ignore"):
             self._run(x, out)

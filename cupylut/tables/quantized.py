@@ -47,7 +47,7 @@ from ..accuracy import (
 )
 from ..declaration import Float64Array, Function
 from ..lines import beside_lines
-from .direct import gather
+from .chunks import gather
 from .grid import Grid
 from .table import Table, read_only
 from .windows import SIGN

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, all_inputs, error_report, ulp, widened
 from ..declaration import Float64Array, Function
-from .direct import gather, scalar
+from .chunks import gather
+from .direct import scalar
 from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows
 
