@@ -23,11 +23,11 @@ from cupylut.tables.fit_compact import (
     DESIGNS,
     Design,
     fit,
-    multiply_add,
     numbers,
     segment,
     simulate,
 )
+from cupylut.tables.floating import multiply_add
 
 every_table = pytest.mark.parametrize(("name", "dtype"), DESIGNS)
 

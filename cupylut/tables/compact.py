@@ -38,22 +38,19 @@ for a direct table: both give the correctly rounded result, so they agree.
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import resources
-from importlib.resources.abc import Traversable
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype
 from ..declaration import Float64Array, Function
-from ..functions import FUNCTIONS, is_declared
+from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns
+from .floating import Float32Array
 from .gate import parse
-from .table import Table, read_only
-
-Float32Array: TypeAlias = NDArray[np.float32]
+from .table import Table, data_file, read_only
 
 SEGMENTS = 32  # a word in each bank of shared memory
 
@@ -102,16 +99,15 @@ class CompactTable(Table):
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        return (
-            is_declared(function) and dtype.itemsize == 2 and _data_file(function, dtype).is_file()
-        )
+        return dtype.itemsize == 2 and data_file(function, dtype, "txt") is not None
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
         """The table that was fitted for a function; raises ValueError where there is none."""
-        if not cls.is_fitted(function, dtype):
+        file = data_file(function, dtype, "txt") if dtype.itemsize == 2 else None
+        if file is None:
             raise ValueError(f"no compact table was fitted for {function.name} in {dtype.name}")
-        fields, words = parse(_data_file(function, dtype).read_text(encoding="utf-8"))
+        fields, words = parse(file.read_text(encoding="utf-8"))
         return cls._of(function, dtype, _layout(fields), words.view(np.float32))
 
     @classmethod
@@ -170,7 +166,3 @@ class CompactTable(Table):
 
 def _layout(fields: dict[str, Any]) -> Layout:
     return Layout(**{key: of(fields[key]) for key, of in Layout.__annotations__.items()})
-
-
-def _data_file(function: Function, dtype: DType) -> Traversable:
-    return resources.files("cupylut.data") / f"{function.name}_{dtype.name}.txt"

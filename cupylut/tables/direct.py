@@ -41,6 +41,7 @@ from ..accuracy import (
 )
 from ..declaration import Float64Array, Function
 from .chunks import gather
+from .floating import multiply_add
 from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows, twice
 
@@ -192,7 +193,7 @@ class DirectTable(Table):
         for sign in (0, SIGN):
             inputs = all_inputs(self.dtype)[sign : sign + self._infinity]
             with np.errstate(all="ignore"):
-                up = _rounded_up(tangent.slope, tangent.intercept, widened(inputs))
+                up = multiply_add(tangent.slope, widened(inputs), tangent.intercept, up=True)
                 ruled = up.astype(self.dtype).view(np.uint16)
             if tangent.signed:
                 ruled = (ruled & ~np.uint16(SIGN)) | np.uint16(sign)
@@ -232,15 +233,3 @@ def scalar(dtype: DType) -> str:
 def _agreement(a: Patterns, b: Patterns) -> int:
     """The index from which on the two are equal."""
     return a.size - int(np.argmin(np.append((a == b)[::-1], False)))
-
-
-def _rounded_up(slope: float, intercept: float, x: Float64Array) -> NDArray[np.float32]:
-    """slope·x + intercept as one float32 operation that rounds towards +∞."""
-    line = slope * x  # exact: 24 bits times 11
-    # What float64 loses of the sum (Knuth's two-sum) tells on which side of it the exact sum is.
-    total = line + intercept
-    part = total - line
-    lost = (line - (total - part)) + (intercept - part)
-    nearest = total.astype(np.float32)
-    below = (nearest < total) | ((nearest == total) & (lost > 0))
-    return np.where(below, np.nextafter(nearest, np.float32(np.inf)), nearest)

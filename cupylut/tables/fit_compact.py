@@ -20,7 +20,8 @@ from scipy.optimize import linprog
 from ..accuracy import DType, all_inputs, as_dtype, correctly_rounded, widened
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS
-from .compact import SEGMENTS, Float32Array, Layout
+from .compact import SEGMENTS, Layout
+from .floating import Float32Array, multiply_add
 
 EPSILON = 2.0**-24  # what rounding to float32 changes, at most, relative to the result
 ATTEMPTS = 10
@@ -48,26 +49,6 @@ DESIGNS = {
     ("silu", "bfloat16"): Design(degree=3, squarings=4, offset=1.5, shift=20),
     ("quick_gelu", "bfloat16"): Design(degree=3, squarings=4, offset=1.5, shift=20),
 }
-
-
-def multiply_add(a: ArrayLike, b: ArrayLike, c: ArrayLike, *, up: bool = False) -> Float32Array:
-    """a·b + c of float32 numbers, rounded once to float32: to nearest even, or towards +∞.
-
-    Float64 holds the product exactly. The sum is rounded to odd there: its last bit is set where
-    anything was lost, so that the second rounding sees on which side of it the exact sum is.
-    """
-    a, b, c = (np.asarray(each, np.float64) for each in (a, b, c))
-    product = a * b
-    total = np.asarray(product + c)
-    part = total - product
-    lost = (product - (total - part)) + (c - part)  # Knuth's two-sum
-    even = (total.view(np.int64) & 1) == 0
-    odd = np.where((lost != 0) & even, np.nextafter(total, np.copysign(np.inf, lost)), total)
-    rounded: Float32Array = odd.astype(np.float32)
-    if up:
-        higher = np.nextafter(rounded, np.float32(np.inf))
-        rounded = np.where(rounded < odd, higher, rounded)
-    return rounded
 
 
 def segment(layout: Layout, t: ArrayLike) -> NDArray[np.int64]:

@@ -30,8 +30,6 @@ the promise.
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -39,9 +37,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
-from ..functions import is_declared
 from .host import CHUNK, Cubics
-from .table import Table, read_only
+from .table import Table, data_file, read_only
 
 Words: TypeAlias = NDArray[np.uint32]
 
@@ -104,16 +101,15 @@ class GateTable(Table):
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        return (
-            is_declared(function) and dtype == np.float32 and _data_file(function, dtype).is_file()
-        )
+        return dtype == np.float32 and data_file(function, dtype, "txt") is not None
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
         """The table that was fitted for a function; raises ValueError where there is none."""
-        if not cls.is_fitted(function, dtype):
+        file = data_file(function, dtype, "txt") if dtype == np.float32 else None
+        if file is None:
             raise ValueError(f"no gate table was fitted for {function.name} in {dtype.name}")
-        fields, words = parse(_data_file(function, dtype).read_text(encoding="utf-8"))
+        fields, words = parse(file.read_text(encoding="utf-8"))
         worst_ulp = fields.pop("worst_ulp")
         layout = Layout(**fields)
         table = cls(function.name, dtype, layout, words, worst_ulp, report=UNMEASURED)
@@ -187,10 +183,6 @@ class GateTable(Table):
             worst_ulp=float(fields["worst_ulp"]),
             report=ErrorReport(**fields["report"]),
         )
-
-
-def _data_file(function: Function, dtype: DType) -> Traversable:
-    return resources.files("cupylut.data") / f"{function.name}_{dtype.name}.txt"
 
 
 def parse(text: str) -> tuple[dict[str, float], Words]:

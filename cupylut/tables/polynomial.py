@@ -39,7 +39,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -47,10 +46,9 @@ from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
-from ..functions import is_declared
 from .host import CHUNK, Cubics
 from .segments import Layout
-from .table import Table, read, read_only
+from .table import Table, data_file, read, read_only
 
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
@@ -112,7 +110,7 @@ class PolynomialTable(Table):
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        return is_declared(function) and _data_file(function, dtype).is_file()
+        return data_file(function, dtype, "npz") is not None
 
     @classmethod
     def build(cls, function: Function, dtype: DType, error: float | None = None) -> Self:
@@ -127,8 +125,9 @@ class PolynomialTable(Table):
         """
         from .fit_polynomial import fit  # which needs this class
 
-        if error is None and cls.is_fitted(function, dtype):
-            with resources.as_file(_data_file(function, dtype)) as path:
+        file = data_file(function, dtype, "npz") if error is None else None
+        if file is not None:
+            with resources.as_file(file) as path:
                 return cls._restore(*read(path)).measured(function, beyond=True)
         if dtype not in _REALS:
             raise ValueError(f"polynomial tables are for float32 and float64, not {dtype.name}")
@@ -264,10 +263,6 @@ class PolynomialTable(Table):
             worst_ulp=float(fields["worst_ulp"]),
             report=ErrorReport(**fields["report"]),
         )
-
-
-def _data_file(function: Function, dtype: DType) -> Traversable:
-    return resources.files("cupylut.data") / f"{function.name}_{dtype.name}.npz"
 
 
 class _Evaluator:
