@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from itertools import chain
+from typing import Any
 
 from .activation import AS_WRITTEN, FUSED, OURS, USES, contestants
 from .models import ARCHITECTURES, Reduction, build, tokens, with_activation
@@ -40,16 +40,15 @@ def rows(
     seconds: float,
 ) -> Iterator[Row]:
     """A row for each number of tokens; `seconds` are for each."""
-    lengths = iter(lengths)
-    if (first := next(lengths, None)) is None:
-        return  # no time is left, not for building the model either
     torch = import_module("torch")
     function = ARCHITECTURES[MODEL].function
-    model = build(MODEL, device, dtype, reduction)
-    layers = model.config.n_layer
-    found = contestants(function, dtype)
-    models = {who: with_activation(model, function, found[who]) for who in WHO}
-    for length in chain([first], lengths):
+    models: dict[str, Any] = {}
+    for length in lengths:
+        if not models:  # where no time is left for a row, there is none for building a model
+            model = build(MODEL, device, dtype, reduction)
+            layers = model.config.n_layer
+            found = contestants(function, dtype)
+            models = {who: with_activation(model, function, found[who]) for who in WHO}
         numbers = tokens(model, 1, length)
         x = torch.randn(1, length, USES[function].width).to(numbers.device, model.dtype)
         with torch.inference_mode():

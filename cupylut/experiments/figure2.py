@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
-from itertools import chain
+from typing import Any
 
 from .activation import AS_WRITTEN, FUSED, OURS, contestants
 from .models import ARCHITECTURES, Reduction, build, tokens, twin, with_activation
@@ -48,19 +48,12 @@ def rows(
     seconds: float,
 ) -> Iterator[Row]:
     """A row for each size of batch; `seconds` are for each."""
-    batches = iter(batches)
-    if (first := next(batches, None)) is None:
-        return  # no time is left, not for building the model either
     torch = import_module("torch")
-    function = ARCHITECTURES[name].function
-    model = build(name, device, dtype, reduction)
-    found = contestants(function, dtype)
-    models = {
-        who: with_activation(model, function, found[who]) for who in (FLOOR, FUSED) if who in found
-    }
-    models |= {AS_WRITTEN: model, OURS: twin(model)}
-    import_module("cupylut.transformers").patch(models[OURS])
-    for batch in chain([first], batches):
+    models: dict[str, Any] = {}
+    for batch in batches:
+        if not models:  # where no time is left for a row, there is none for building a model
+            models = _models(name, dtype, reduction, device)
+        model = models[AS_WRITTEN]
         numbers = tokens(model, batch, LENGTH)
         with torch.inference_mode():
             times = measure(
@@ -78,3 +71,16 @@ def rows(
             fastest=fastest(times),
             gain=ratio(times[AS_WRITTEN], times[OURS]),
         )
+
+
+def _models(name: str, dtype: str, reduction: Reduction | None, device: str) -> dict[str, Any]:
+    """The model as it is written, with other activations, and patched."""
+    function = ARCHITECTURES[name].function
+    model = build(name, device, dtype, reduction)
+    found = contestants(function, dtype)
+    models = {
+        who: with_activation(model, function, found[who]) for who in (FLOOR, FUSED) if who in found
+    }
+    models |= {AS_WRITTEN: model, OURS: twin(model)}
+    import_module("cupylut.transformers").patch(models[OURS])
+    return models
