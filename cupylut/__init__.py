@@ -40,9 +40,17 @@ from .tabulate import quantized as quantized
 from .tabulate import tabulate as tabulate
 from .workers import set_workers as set_workers
 
+_MODULES = "jax", "torch", "transformers"
 
-def __getattr__(name: str) -> _ModuleType:
-    """The modules for a library, which import it: not before they are asked for."""
-    if name in ("jax", "torch", "transformers"):
+
+def __getattr__(name: str) -> _ModuleType | str:
+    """The modules for a library, which import it: not before they are asked for. The version."""
+    if name in _MODULES:
         return _import_module(f".{name}", __name__)
+    if name == "__version__":
+        return _import_module("importlib.metadata").version(__name__)  # type: ignore[no-any-return]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULES, "__version__"])

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
+import cupylut
+
 from .experiments import (
     accuracy,
     bandwidth,
@@ -41,6 +43,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit status."""
     parser = _Parser(prog="python -m cupylut", description="Activation functions by lookup table.")
+    parser.add_argument("--version", action="version", version=f"cupylut {cupylut.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     command = commands.add_parser("demo", help="redo the paper's Table 1 on this machine")
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command.add_argument(
         "--plot",
-        type=_png,
+        type=_new_png,
         default=Path("cupylut-demo.png"),
         metavar="FILE.png",
         help="where to draw the errors (default: %(default)s)",
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
     )
     command.add_argument(
-        "--seconds", type=float, help="for the times of all parts, after which rows are left out"
+        "--seconds", type=_seconds, help="for the times of all parts, after which rows are left out"
     )
     only = command.add_mutually_exclusive_group()
     only.add_argument(
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--device", choices=[*bandwidth.SETTINGS], help="of bandwidth (default: cuda)"
     )
-    command.add_argument("--seconds", type=float, help="of bandwidth, after which it ends")
+    command.add_argument("--seconds", type=_seconds, help="of bandwidth, after which it ends")
     command.add_argument(
         "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
     )
@@ -350,6 +353,13 @@ def _new_file(path: str) -> Path:
     if not found.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path!r}: there is no folder {str(found.parent)!r}")
     return found
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"{text}: give a positive number")
+    return seconds
 
 
 def _size(text: str) -> int:

@@ -182,10 +182,29 @@ def test_bad_arguments_end_in_one_line(
 def test_a_picture_that_cannot_be_written_does_not_fail(
     quick: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["demo", "--plot", "no/such/place.png"]) == 0
+    (quick / "folder.png").mkdir()
+    assert cli.main(["demo", "--plot", "folder.png"]) == 0
     captured = capsys.readouterr()
     assert rows(captured.out, "optimal").keys() == OPTIMA.keys()
-    assert "no/such/place.png cannot be written: No such file" in captured.err
+    assert "folder.png cannot be written: Is a directory" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("demo --plot no/such/place.png", "there is no folder 'no/such'"),
+        ("reproduce table1 --seconds -1", "-1: give a positive number"),
+        ("bench --plot place.png", "--plot is for bench bandwidth: leave it out"),
+        ("bench counters --seconds 5", "--seconds is for bench bandwidth: leave it out"),
+    ],
+)
+def test_what_will_not_be_done_is_said_at_once(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        sys.exit(cli.main(arguments.split()))
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_demo_in_an_unwritable_directory(tmp_path: Path) -> None:
