@@ -446,3 +446,16 @@ def test_device_computes_the_bits_of_the_kernel_on_the_cpu(name: str, compiler: 
     x = inputs(table)
     y = cupy.asnumpy(table(cupy.asarray(x)))
     assert_same_bits(y, host_cuda.Program().elementwise(table, x))
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
+@pytest.mark.parametrize("steepness", [0.1, 0.3, 1.0, 7.0])
+def test_infinity_gives_the_tail(steepness: float, dtype: np.dtype, compiler: str) -> None:
+    """Also where it is a product, of the limit and the coefficient of the last segment."""
+    tails = Tail(0.0, -np.pi / 2), Tail(0.0, np.pi / 2)
+    f = Function("own", "", lambda x: np.arctan(steepness * x), *tails)
+    table = PolynomialTable.build(f, dtype)
+    x = np.array([-np.inf, np.inf], dtype)
+    for y in (evaluate(table, x), host_cuda.Program().elementwise(table, x)):
+        assert_same_bits(y, f(x).astype(dtype))
+    assert table.report.special_values

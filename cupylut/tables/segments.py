@@ -110,17 +110,17 @@ def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
             if half.ends and layout.middles()[-1] != half.cut:
                 continue
             if half.tail is not None:
-                layout = with_tail(layout)
+                layout = with_tail(layout, half.tail)
             if np.isfinite(layout.limit):
                 found.append(layout)
     if half.tail is not None and 2.0**-10 < half.cut < 2.0**10:
-        found += falling_layouts(dtype, half.cut)
+        found += falling_layouts(dtype, half.cut, half.tail)
     return sorted(
         (layout for layout in found if layout.count <= most), key=lambda layout: layout.count
     )
 
 
-def falling_layouts(dtype: DType, cut: float) -> list[Layout]:
+def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
     """The layouts whose segments grow narrower up to the cut: there to a half, a quarter, …."""
     found = []
     for exponent in range(1, 5):
@@ -131,15 +131,24 @@ def falling_layouts(dtype: DType, cut: float) -> list[Layout]:
             zero = float((np.floor(zero / step) + 0.5) * step)
             layout = Layout(dtype, -zero, bits, cut)
             if zero > cut:
-                layout = with_tail(layout)
+                layout = with_tail(layout, tail)
                 if layout.limit < zero:
                     found.append(layout)
     return found
 
 
-def with_tail(layout: Layout) -> Layout:
-    """The layout with one more segment, of which only the first number will be looked up."""
-    limit, last = layout.dtype.type(layout.starts(extra=1)[-1]), layout.count
+def with_tail(layout: Layout, tail: float) -> Layout:
+    """The layout with one more segment, of which only the first number will be looked up.
+
+    Or one just behind it: there (tail/limit)·limit, as which the tail may be computed, is the tail.
+    """
+    real = layout.dtype.type
+    limit, last = real(layout.starts(extra=1)[-1]), layout.count
     while (longer := replace(layout, limit=float(limit))).count == last:
-        limit = np.nextafter(limit, layout.dtype.type(np.inf))
+        limit = np.nextafter(limit, real(np.inf))
+    for _ in range(64):
+        if real(tail / float(limit)) * limit == real(tail) or not np.isfinite(limit):
+            break
+        limit = np.nextafter(limit, real(np.inf))
+        longer = replace(layout, limit=float(limit))
     return longer
