@@ -135,6 +135,12 @@ class PolynomialTable(Table):
             raise ValueError(f"error={error!r}: give a positive number")
         table = fit(function, dtype, error)
         assert isinstance(table, cls)
+        if error is not None and table.worst_ulp > 1:
+            raise ValueError(
+                f"no polynomial table is within an error of {error:g} of {function.name} in "
+                f"{dtype.name}: the tails, which are rounded too, are off by "
+                f"{table.worst_ulp * error:.3g}"
+            )
         return table.measured(function, beyond=True)
 
     @property
