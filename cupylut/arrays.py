@@ -240,8 +240,8 @@ class JaxArrays(NumpyArrays):
         if not isinstance(view.dtype, np.dtype):  # of random keys, which have no numbers to show
             raise TypeError(f"an array of {view.dtype} is not supported: {_WHAT_WORKS}")
         dtype = super().result_dtype(view)
-        wide = sys.modules["jax"].config.jax_enable_x64
-        return np.dtype(np.float32) if dtype == np.float64 and not wide else dtype
+        x64 = sys.modules["jax"].config.jax_enable_x64
+        return np.dtype(np.float32) if dtype == np.float64 and not x64 else dtype
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         if not isinstance(view, np.ndarray):

@@ -21,7 +21,7 @@ from .accuracy import DType
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
 from .tables.linear import node_values
-from .tuning import WIDE, Tuning, tuning
+from .tuning import LONG_INDEX, Tuning, tuning
 
 # CuPy appends -ftz=true to these; kernels/floating.cuh says why that does no harm.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -142,7 +142,7 @@ def kernel(device: int, name: str, entry: str, defines: dict[str, str]) -> Any:
         return _module(device, name, tuple(defines.items())).get_function(entry)
 
 
-# table -> (device, entry point, dtype of the arrays, other tables, wide) -> its launch
+# table -> (device, entry point, dtype of the arrays, other tables, long_index) -> its launch
 _launches: WeakKeyDictionary[Table, dict[Any, "_Launch"]] = WeakKeyDictionary()
 # table -> device -> its entries there
 _resident: WeakKeyDictionary[Table, dict[int, Any]] = WeakKeyDictionary()
@@ -152,7 +152,7 @@ class _Launch:
     """Tables resident on a device, with the kernel, grid and arguments that evaluate them."""
 
     def __init__(
-        self, entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool
+        self, entry: str, tables: tuple[Table, ...], dtype: DType, device: int, long_index: bool
     ) -> None:
         cupy = require_cupy()
         if cupy.cuda.get_current_stream().is_capturing():
@@ -166,7 +166,11 @@ class _Launch:
         # Each table starts at a multiple of 16 bytes.
         self.shared = sum(-(-each.nbytes // 16) * 16 for each in entries[:-1]) + entries[-1].nbytes
         entry, *operands = entry.split("+")
-        macros = defines(tables, dtype) | parameters.defines(wide) | dict.fromkeys(operands, "true")
+        macros = (
+            defines(tables, dtype)
+            | parameters.defines(long_index)
+            | dict.fromkeys(operands, "true")
+        )
         file, inputs = KERNELS[entry]
         inputs += len({"FACTOR", "RESIDUAL"} & set(operands))
         # A vector has as many elements as fit of the wider of x and y.
@@ -180,7 +184,7 @@ class _Launch:
         if self.shared > limit:
             self.kernel.max_dynamic_shared_size_bytes = self.shared
         self.threads, self.max_blocks = resident_blocks(self.kernel, self.shared, device)
-        self.count = np.int64 if wide else np.uint32
+        self.count = np.int64 if long_index else np.uint32
         self.block_elements = self.threads * elements
         # CuPy copies arguments by value before the launch; entries hold device memory alive. The
         # structs go as plain bytes: NumPy takes microseconds to tell CuPy what fields one has.
@@ -226,27 +230,27 @@ def resident_blocks(kernel: Any, shared: int, device: int) -> tuple[int, int]:
 
 
 def launch_of(
-    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool = False
+    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, long_index: bool = False
 ) -> _Launch:
     """The launch of a kernel of `KERNELS` on the current device, which is `device`; kept.
 
-    wide: for arrays of `tuning.WIDE` elements and more.
+    long_index: for arrays of `tuning.LONG_INDEX` elements and more.
     """
-    launch = _find(entry, tables, dtype, device, wide)
+    launch = _find(entry, tables, dtype, device, long_index)
     if launch is None:
         with _lock:
-            launch = _find(entry, tables, dtype, device, wide)
+            launch = _find(entry, tables, dtype, device, long_index)
             if launch is None:
-                launch = _Launch(entry, tables, dtype, device, wide)
+                launch = _Launch(entry, tables, dtype, device, long_index)
                 launches = _launches.setdefault(tables[0], {})
-                launches[device, entry, dtype, tables[1:], wide] = launch
+                launches[device, entry, dtype, tables[1:], long_index] = launch
     return launch
 
 
 def _find(
-    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, wide: bool
+    entry: str, tables: tuple[Table, ...], dtype: DType, device: int, long_index: bool
 ) -> _Launch | None:
-    return _launches.get(tables[0], {}).get((device, entry, dtype, tables[1:], wide))
+    return _launches.get(tables[0], {}).get((device, entry, dtype, tables[1:], long_index))
 
 
 def run(entry: str, tables: tuple[Table, ...], *arguments: Any) -> None:
@@ -256,8 +260,8 @@ def run(entry: str, tables: tuple[Table, ...], *arguments: Any) -> None:
     """
     first = arguments[0]
     if first.size:
-        wide = first.size >= WIDE
-        launch_of(entry, tables, first.dtype, first.device.id, wide)(first.size, *arguments)
+        long_index = first.size >= LONG_INDEX
+        launch_of(entry, tables, first.dtype, first.device.id, long_index)(first.size, *arguments)
 
 
 def run_at(
@@ -271,11 +275,11 @@ def run_at(
 ) -> None:
     """The same for arrays at these addresses of the current device, on a stream by its handle."""
     if count:
-        wide = count >= WIDE
-        launch = _find(entry, tables, dtype, device, wide)
+        long_index = count >= LONG_INDEX
+        launch = _find(entry, tables, dtype, device, long_index)
         if launch is None:
             with external_stream(stream):
-                launch = launch_of(entry, tables, dtype, device, wide)
+                launch = launch_of(entry, tables, dtype, device, long_index)
         launch(count, *arguments, stream=_handle(stream))
 
 

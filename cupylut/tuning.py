@@ -36,13 +36,13 @@ class Tuning:
         vectors = max(1, self.bytes_in_flight // (self.vector_bytes * inputs))
         return vectors * (self.vector_bytes // itemsize)
 
-    def defines(self, wide: bool = False) -> dict[str, str]:
-        """What the kernels are compiled with; `wide` for arrays of 2³¹ elements and more."""
+    def defines(self, long_index: bool = False) -> dict[str, str]:
+        """What the kernels are compiled with; `long_index` for arrays of 2³¹ elements and more."""
         return {
             "VECTOR_BYTES": str(self.vector_bytes),
             "IN_FLIGHT": str(self.bytes_in_flight),
             # An address takes one instruction from a 32-bit index, two from a 64-bit one.
-            "INDEX": "long long" if wide else "unsigned",
+            "INDEX": "long long" if long_index else "unsigned",
         }
 
 
@@ -56,7 +56,7 @@ TUNINGS = {
     100: Tuning(threads=_THREADS, vector_bytes=32, bytes_in_flight=32),
 }
 
-WIDE = 1 << 31
+LONG_INDEX = 1 << 31
 """The number of elements from which on indices have 64 bits: below, sums of them do not wrap."""
 
 

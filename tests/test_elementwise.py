@@ -57,10 +57,10 @@ def test_misaligned_and_in_place(dtype: np.dtype) -> None:
 
 
 @pytest.mark.parametrize("dtype", [DTYPES[0], DTYPES[3]], ids=lambda d: d.name)
-@pytest.mark.parametrize(("capability", "wide"), [(75, True), (100, False), (100, True)])
-def test_other_gpus_and_sizes(dtype: np.dtype, capability: int, wide: bool) -> None:
+@pytest.mark.parametrize(("capability", "long_index"), [(75, True), (100, False), (100, True)])
+def test_other_gpus_and_sizes(dtype: np.dtype, capability: int, long_index: bool) -> None:
     """Larger vectors, and 64-bit indices."""
-    program = Program(tuning=TUNINGS[capability], wide=wide)
+    program = Program(tuning=TUNINGS[capability], long_index=long_index)
     offsets = [(0, 0), (1, 1), (3, 1), (3, None)]
     check(program, dtype, counts=[0, 1, 7, 33, 1003], launches=[(3, 64), (1, 32)], offsets=offsets)
 

@@ -24,7 +24,7 @@ from test_linear import assert_same_bits, inputs
 
 from cupylut import FUNCTIONS, device, ops, quantized, tabulate
 from cupylut.accuracy import DTYPES, all_inputs
-from cupylut.tuning import WIDE, tuning
+from cupylut.tuning import LONG_INDEX, tuning
 
 pytestmark = pytest.mark.usefixtures("cupy")
 
@@ -56,8 +56,8 @@ def test_every_kind_of_table(dtype: np.dtype) -> None:
         assert LAUNCHES[-1][1] == (1,)
 
 
-@pytest.mark.parametrize(("capability", "wide"), [("100", False), ("90", True)])
-def test_launch_parameters(monkeypatch, capability: str, wide: bool) -> None:
+@pytest.mark.parametrize(("capability", "long_index"), [("100", False), ("90", True)])
+def test_launch_parameters(monkeypatch, capability: str, long_index: bool) -> None:
     """By compute capability, and 64-bit indices for large arrays, in launches of their own."""
     monkeypatch.setattr(
         sys.modules["cupy"].cuda, "Device",
@@ -67,13 +67,13 @@ def test_launch_parameters(monkeypatch, capability: str, wide: bool) -> None:
     table = tabulate("gelu", "float16", size=50)
     x = as_array(np.linspace(-6, 6, 5000).astype(np.float16))
     y = as_array(np.zeros_like(x))
-    prepared = device.launch_of("elementwise", (table,), x.dtype, 0, wide)
+    prepared = device.launch_of("elementwise", (table,), x.dtype, 0, long_index)
     prepared(x.size, x, y)
     assert_same_bits(y, table(x))
     grid = -(-x.size // (256 * expected.bytes_in_flight // 2))
     assert LAUNCHES[-1][1:3] == ((grid,), (256,))
-    assert prepared is device.launch_of("elementwise", (table,), x.dtype, 0, wide)
-    assert prepared is not device.launch_of("elementwise", (table,), x.dtype, 0, not wide)
+    assert prepared is device.launch_of("elementwise", (table,), x.dtype, 0, long_index)
+    assert prepared is not device.launch_of("elementwise", (table,), x.dtype, 0, not long_index)
 
 
 def test_large_arrays_have_wide_indices(monkeypatch) -> None:
@@ -84,7 +84,7 @@ def test_large_arrays_have_wide_indices(monkeypatch) -> None:
         return lambda *_, **__: None
 
     monkeypatch.setattr(device, "_find", find)
-    for size in (WIDE - 1, WIDE):
+    for size in (LONG_INDEX - 1, LONG_INDEX):
         x = SimpleNamespace(size=size, dtype=np.dtype(np.float16), device=SimpleNamespace(id=0))
         device.run("elementwise", (None,), x, x)
         device.run_at(0, 1, "elementwise", (None,), x.dtype, size, 16, 32)
@@ -250,7 +250,7 @@ def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = (as_array(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
     device.evaluate(table, x, y)
     device.run("product", (table,), x, x, y)
-    device.launch_of("elementwise", (table,), x.dtype, 0, wide=True)
+    device.launch_of("elementwise", (table,), x.dtype, 0, long_index=True)
     assert uploaded == [table.entries.nbytes]
 
 

@@ -59,7 +59,7 @@ def test_kernel_takes_any_size_and_place(dtype: str, out_dtype: str, compiler: s
 
 
 def test_kernel_with_larger_vectors_and_indices(compiler: str) -> None:
-    program = Program(tuning=TUNINGS[100], wide=True)
+    program = Program(tuning=TUNINGS[100], long_index=True)
     table = quantized("silu", *KERNELS[1], scale=0.05)
     check(program, table, counts=(0, 1, 33, 256), offsets=((0, 0), (3, 19), (15, 15), (16, 8)))
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import device
 from ..accuracy import DType
-from ..tuning import WIDE
+from ..tuning import LONG_INDEX
 
 FUNCTIONS = ("gelu", "gelu_tanh", "silu", "mish", "softplus")
 DTYPES = ("float16", "bfloat16", "float32")
@@ -47,7 +47,7 @@ def defines(formula: str, dtype: str) -> dict[str, str]:
 def run(formula: str, *arrays: Any) -> None:
     """y = f(x) for flat CuPy arrays x, y of one dtype, y = z·f(x) for x, z, y."""
     y = arrays[-1]
-    launch = _launch(formula, y.dtype, y.device.id, len(arrays), y.size >= WIDE)
+    launch = _launch(formula, y.dtype, y.device.id, len(arrays), y.size >= LONG_INDEX)
     blocks = min(-(-y.size // launch.block_elements), launch.max_blocks)
     launch.kernel((max(1, blocks),), (launch.threads,), (*arrays, launch.integer(y.size)))
 
@@ -63,11 +63,11 @@ class _Launch(NamedTuple):
 
 
 @cache
-def _launch(formula: str, dtype: DType, number: int, arrays: int, wide: bool) -> _Launch:
+def _launch(formula: str, dtype: DType, number: int, arrays: int, long_index: bool) -> _Launch:
     entry = "formula_product" if arrays == 3 else "formula"
     parameters = device.tuning_of(number)
-    macros = defines(formula, dtype.name) | parameters.defines(wide)
+    macros = defines(formula, dtype.name) | parameters.defines(long_index)
     kernel = device.kernel(number, "formula.cu", entry, macros)
     threads, max_blocks = device.resident_blocks(kernel, 0, number)
     elements = threads * parameters.elements(dtype.itemsize, inputs=arrays - 1)
-    return _Launch(kernel, threads, max_blocks, elements, np.int64 if wide else np.uint32)
+    return _Launch(kernel, threads, max_blocks, elements, np.int64 if long_index else np.uint32)

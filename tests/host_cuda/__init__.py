@@ -87,11 +87,11 @@ class Program:
     sanitizer: str | None = None
     kernels: Path = KERNELS
     tuning: Tuning = TUNINGS[75]
-    wide: bool = False
+    long_index: bool = False
     in_shared: bool = True
 
     def _build(self, name: str, defines: dict[str, str]) -> Path:
-        defines = defines | self.tuning.defines(self.wide)
+        defines = defines | self.tuning.defines(self.long_index)
         if not self.in_shared:
             defines["IN_SHARED"] = "false"
         return build(name, tuple(defines.items()), self.sanitizer, self.kernels)
