@@ -1,10 +1,7 @@
 """Real activation inputs, captured from trained models, to measure lookup tables on.
 
-``README.md`` beside this file says where they come from; :mod:`cupylut.data.capture` and
-:mod:`cupylut.data.train` are the scripts that made them.
+README.md beside this file says where they come from; capture.py and train.py made them.
 """
-
-from __future__ import annotations
 
 from importlib import resources
 from typing import Literal
@@ -12,16 +9,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["character_inputs", "minilm_gelu_inputs"]
-
 MINILM_FILE = "minilm_gelu_inputs.npy"
 
 
 def minilm_gelu_inputs() -> NDArray[np.float32]:
-    """Return inputs of the six GELU layers of all-MiniLM-L6-v2, as the trained model sees them.
+    """The inputs of the six GELU layers of all-MiniLM-L6-v2, as the trained model sees them.
 
-    The array has shape ``(6, 12000)`` and dtype ``float32``. Row ``i`` is a uniform random sample
-    of the values that enter the GELU of encoder layer ``i`` while the model reads 200 English
+    The array has shape (6, 12000) and dtype float32. Row i is a uniform random sample
+    of the values that enter the GELU of encoder layer i while the model reads 200 English
     sentences. Each call reads the file anew, so the caller may change the result freely.
 
     >>> inputs = minilm_gelu_inputs()
@@ -39,9 +34,9 @@ def character_file(activation: str) -> str:
 
 
 def character_inputs(activation: Literal["gelu_tanh", "silu"]) -> NDArray[np.float32]:
-    """Return what enters the activations of a character-level transformer trained with them.
+    """What enters the activations of a character-level transformer trained with them.
 
-    The array has shape ``(2, 3, 12000)`` and dtype ``float32``: inputs met while reading training
+    The array has shape (2, 3, 12000) and dtype float32: inputs met while reading training
     text and held-out text, by layer, each a uniform random sample. The model with "gelu_tanh" has
     plain MLPs, that with "silu" gated ones; "silu" gives the inputs of the gate.
 

@@ -12,8 +12,6 @@ depend a little on the Python version (3.10, 3.12 and 3.13 share more than 190 o
 3.11), and the last bits of the values on the processor and on PyTorch.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import importlib

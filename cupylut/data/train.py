@@ -14,8 +14,6 @@ machine give the same files, byte for byte.
 function in place of its activation.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import importlib
