@@ -48,7 +48,11 @@ def __getattr__(name: str) -> _ModuleType | str:
     if name in _MODULES:
         return _import_module(f".{name}", __name__)
     if name == "__version__":
-        return _import_module("importlib.metadata").version(__name__)  # type: ignore[no-any-return]
+        metadata = _import_module("importlib.metadata")
+        try:
+            return str(metadata.version(__name__))
+        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+            return "unknown"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -300,3 +301,17 @@ def test_what_cannot_be_written_is_said_before_it_is_measured(
     with pytest.raises(SystemExit):
         cli.main([*command.split(), "no/such/place"])
     assert "there is no folder 'no/such'" in capsys.readouterr().err
+
+
+def test_the_version_also_of_a_checkout_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def not_found(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    for expected in (metadata.version("cupylut"), "unknown"):
+        assert cupylut.__version__ == expected
+        with pytest.raises(SystemExit):
+            cli.main(["--version"])
+        assert capsys.readouterr().out == f"cupylut {expected}\n"
+        monkeypatch.setattr(metadata, "version", not_found)
