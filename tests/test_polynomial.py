@@ -39,6 +39,9 @@ OWN = {
         Function("hardsigmoid", "", lambda x: np.clip(x + 2.5, 0, 5) / 5, ZERO, Tail(0.0, 1.0)),
         Function("hat", "", lambda x: np.maximum(1 - np.abs(x), 0), ZERO, ZERO),
         Function("parabola", "", lambda x: 1.1 * x * x, None, None),
+        Function("softer sign", "", lambda x: np.where(x < 0, x * np.exp(-(2.75 * x) ** 2),
+                                                       x / (1 + 0.8463076925173716 * np.abs(x))),
+                 ZERO, Tail(0.0, 1 / 0.8463076925173716)),
         Function("relu", "", lambda x: np.maximum(x, 0), ZERO, IDENTITY),
         Function("swish with a jump", "", lambda x: np.where(x > 0, 1 + x, expit(x)), ZERO,
                  Tail(1.0, 1.0)),
@@ -56,7 +59,8 @@ def table_for(name: str) -> PolynomialTable:
 
 def inputs(table: PolynomialTable) -> np.ndarray:
     """Every STRIDE-th float32, those around the boundaries of segments, and the rarest."""
-    boundaries = [side.layout.starts()[1:] for side in (table.left, table.right)]
+    layouts = table.left.layout, table.right.layout
+    boundaries = [np.append(layout.starts()[1:], layout.limit) for layout in layouts]
     around = np.concatenate(boundaries).astype(np.float32).view(np.int32)[:, None]
     around = around + np.array([-3, -2, -1, 0, 1, 2])
     rare = [*range(1, 50), *range(0x7F7FFFD0, 0x7F800000), *range(0x7FFFF0, 0x800010)]

@@ -140,15 +140,15 @@ def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
 def with_tail(layout: Layout, tail: float) -> Layout:
     """The layout with one more segment, of which only the first number will be looked up.
 
-    Or one just behind it: there (tail/limit)·limit, as which the tail may be computed, is the tail.
+    In float64, where the last coefficient of the tail keeps nothing that rounding lost of the
+    first, it may be one of the next: there (tail/limit)·limit is the tail.
     """
     real = layout.dtype.type
     limit, last = real(layout.starts(extra=1)[-1]), layout.count
     while (longer := replace(layout, limit=float(limit))).count == last:
         limit = np.nextafter(limit, real(np.inf))
-    for _ in range(64):
-        if real(tail / float(limit)) * limit == real(tail) or not np.isfinite(limit):
-            break
-        limit = np.nextafter(limit, real(np.inf))
-        longer = replace(layout, limit=float(limit))
+    if real is np.float64:
+        behind = limit * (1 + np.arange(8) * np.finfo(real).eps)
+        exact = behind[tail / behind * behind == tail]
+        longer = replace(longer, limit=float(exact[0] if exact.size else limit))
     return longer
