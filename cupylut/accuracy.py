@@ -30,9 +30,11 @@ EIGHT_BIT: tuple[DType, ...] = tuple(
 def as_dtype(dtype: DTypeLike, among: tuple[DType, ...] = DTYPES) -> DType:
     """The supported dtype that `dtype` names ("bfloat16" too), or an error listing them.
 
-    PyTorch's dtypes are understood, which print as "torch.bfloat16".
+    PyTorch's dtypes are understood, by their names.
     """
-    given = str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype
+    given: Any = dtype
+    if type(dtype).__module__ == "torch":
+        given = str(dtype).removeprefix("torch.")
     try:
         found = np.dtype(getattr(ml_dtypes, given, given) if isinstance(given, str) else given)
     except TypeError:

@@ -6,15 +6,12 @@ The kernel runs on the CPU, and it and the NumPy half are compared with float64 
 import pickle
 from dataclasses import replace
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import host_cuda
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.special import expit, ndtr
+from scipy.special import expit
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
@@ -22,9 +19,7 @@ from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
 from cupylut.functions import as_function
-from cupylut.tables import segments
 from cupylut.tables.chunks import CHUNK
-from cupylut.tables.halves import Goal, halves_of
 
 FLOAT32 = np.dtype(np.float32)
 STRIDE = 40_009  # prime, so that all low bits of the patterns occur
@@ -252,155 +247,6 @@ def test_entries_for_small_inputs_of_either_sign_lie_in_different_banks(name: st
     assert table.segments == table.left.layout.count + table.right.layout.count <= len(table.rows)
 
 
-@settings(max_examples=50, deadline=None)
-@given(cut=st.floats(2.0**-9, 1e3, width=32), pick=st.floats(0, 1), share=st.floats(0, 1))
-def test_segments_are_where_their_numbers_say(cut: float, pick: float, share: float) -> None:
-    goal = Goal(FUNCTIONS["gelu"], FLOAT32, None, product=True, floor=0.0)
-    (half,) = halves_of(goal, 0.0)
-    members = tuple(member._replace(cut=cut) for member in half.members)
-    found = segments.layouts(FLOAT32, replace(half, members=members), 2000)
-    kinds = {(layout.falling, layout.middles()[0] == 0) for layout in found}
-    assert kinds == {(False, False), (False, True), (True, True)}
-    layout = found[int(pick * (len(found) - 1))]
-
-    starts, middles = layout.starts(extra=1), layout.middles()
-    assert starts[0] == 0 <= middles[0] < starts[1]
-    assert (np.diff(starts) > 0).all()
-    assert (starts[1:-1] < middles[1:]).all()
-    assert (middles < starts[1:]).all()
-
-    a = np.float32(share * layout.limit)
-    segment, place = int(layout.segment(a)), int(layout.place(a))
-    spacing = np.abs(np.spacing(a + np.float32(layout.offset)))
-    assert starts[segment] - spacing <= a <= starts[segment + 1] + spacing
-    assert place == (layout.count - 1 - segment if layout.falling else segment)
-    # The tail's segment is met at the limit, and not much below it.
-    assert layout.segment(layout.limit) == layout.count - 1
-    below = np.float32(layout.limit) - 2 * max(spacing, np.spacing(np.float32(layout.limit)))
-    assert layout.segment(below) < layout.count - 1
-
-
-@settings(max_examples=4, deadline=None)
-@given(
-    steepness=st.floats(0.1, 10, allow_subnormal=False),
-    shift=st.floats(-2, 2, allow_subnormal=False),
-    scale=st.floats(1e-3, 1e3, allow_subnormal=False),
-)
-def test_functions_of_the_user(steepness: float, shift: float, scale: float) -> None:
-    def own(x: np.ndarray) -> np.ndarray:
-        return scale * expit(steepness * x + shift)
-
-    f = Function("own", "", own, ZERO, Tail(0.0, scale))
-    table = PolynomialTable.build(f, FLOAT32)
-    x = inputs(table)
-    assert errors(table, f, x, evaluate(table, x)).max() <= 2
-
-
-def flat(x: np.ndarray) -> np.ndarray:
-    return x * ndtr(1e-4 * x)
-
-
-KINKS = {
-    "a plateau": (lambda x: np.where(np.abs(x) <= 1, 1, np.exp(1 - np.abs(x))), ZERO, ZERO),
-    "a wide plateau": (lambda x: np.where(np.abs(x) <= 2, 1, np.exp(2 - np.abs(x))), ZERO, ZERO),
-    "a jump": (lambda x: np.where(x < 3, 1, 7) * np.exp(-x * x), ZERO, ZERO),
-    "hardshrink": (lambda x: np.where(np.abs(x) > 0.5, x, 0), IDENTITY, IDENTITY),
-}
-
-
-@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
-@pytest.mark.parametrize("name", KINKS)
-def test_kinks_and_jumps_at_round_numbers(name: str, dtype: np.dtype) -> None:
-    """There is a layout whose segments begin there."""
-    f = Function(name, "", *KINKS[name])
-    table = PolynomialTable.build(f, dtype)
-    x = np.linspace(-6, 6, 10_001).astype(dtype)
-    y, exact = evaluate(table, x), f(x)
-    tolerance = np.maximum(ulp(exact, dtype), table.floor) if table.error is None else table.error
-    assert (np.abs(y - exact) <= 2 * tolerance).all()
-
-
-def test_the_worst_segments_are_searched(compiler: str) -> None:
-    """A layout that few points find good is off by 2.6 ulp at some numbers of one segment."""
-    table = PolynomialTable.build(Function("flat", "", flat, ZERO, IDENTITY), FLOAT32)
-    starts = table.left.layout.starts()
-    steep = starts[starts < -table.domain[0]][-6:-1]
-    x = np.concatenate([-np.linspace(a, b, 40_000) for a, b in pairwise(steep)])
-    x = x.astype(np.float32)
-    y = host_cuda.Program().elementwise(table, x)
-    assert (np.abs(y - flat(x.astype(np.float64))) <= 2 * ulp(flat(x.astype(float)), FLOAT32)).all()
-
-
-def test_a_zero_is_a_zero_whatever_the_size(compiler: str) -> None:
-    for scale in (1e-30, 1e30):
-        f = Function("own", "", lambda x, s=scale: s * np.tanh(x), Tail(0, -scale), Tail(0, scale))
-        table = PolynomialTable.build(f, FLOAT32)
-        for y in (evaluate(table, np.float32([-0.0, 0.0])),
-                  host_cuda.Program().elementwise(table, np.float32([-0.0, 0.0]))):  # fmt: skip
-            assert_same_bits(y, np.float32([-0.0, 0.0]))
-
-
-@pytest.mark.parametrize("error", [1e-6, 1e-7])
-def test_tails_that_are_no_numbers_of_the_dtype_count_as_rounded(error: float) -> None:
-    f = Function("own", "", np.arctan, Tail(0.0, -np.pi / 2), Tail(0.0, np.pi / 2))
-    assert PolynomialTable.build(f, FLOAT32, error).report.max_abs <= error
-
-
-@pytest.mark.parametrize(
-    ("reference", "left", "right", "message"),
-    [
-        (lambda x: np.where(x == 0, np.nan, x), Tail(1.0, 0.0), IDENTITY, r"own\(0\) is NaN"),
-        (np.log, ZERO, IDENTITY, r"own\(-.*\) is NaN"),
-        (np.exp, ZERO, IDENTITY, r"own\(.*\) is not finite"),
-        (np.tanh, ZERO, Tail(0.0, 1.0), r"own\(-3.40282e\+38\) = -1, but the left"),
-        (lambda x: 1 / (x - 1) ** 2, ZERO, ZERO, r"own\(1\) is not finite"),
-        (lambda x: 1 // 0 * x, ZERO, ZERO, r"own raised ZeroDivisionError"),
-        (
-            lambda x: np.sign(x - 0.3),
-            Tail(0.0, -1.0),
-            Tail(0.0, 1.0),
-            r"is off by .* at 0\.(3|29999)",
-        ),
-    ],
-)
-def test_bad_functions(reference, left: Tail, right: Tail, message: str) -> None:
-    for dtype in (FLOAT32, np.dtype(np.float64)):
-        with pytest.raises(ValueError, match=message):
-            PolynomialTable.build(Function("own", "", reference, left, right), dtype)
-
-
-def test_tails_that_even_the_largest_numbers_do_not_reach() -> None:
-    f = Function("own", "", lambda x: 1 / (1 + np.abs(x)), ZERO, ZERO)
-    table = PolynomialTable.build(f, FLOAT32)
-    x = inputs(table)
-    within = (x >= table.domain[0]) & (x <= table.domain[1])
-    y = evaluate(table, x)
-    assert errors(table, f, x[within], y[within]).max() <= 2
-    assert np.abs(y - f(x))[~within].max() <= table.tail_error <= 1.001 * 2.0**-26
-
-
-def test_bad_arguments() -> None:
-    with pytest.raises(ValueError, match="float32 and float64, not float16"):
-        PolynomialTable.build(FUNCTIONS["tanh"], np.dtype(np.float16))
-    with pytest.raises(ValueError, match="positive"):
-        PolynomialTable.build(FUNCTIONS["tanh"], FLOAT32, error=-1.0)
-
-
-@pytest.mark.parametrize("error", [1e-2, 1e-4, 2e-6])
-def test_the_smallest_table_for_an_error(error: float) -> None:
-    f = FUNCTIONS["gelu"]
-    table = PolynomialTable.build(f, FLOAT32, error)
-    x = inputs(table)
-    assert np.abs(evaluate(table, x).astype(np.float64) - f(x)).max() <= error
-    assert table.report.max_abs <= error
-    assert table.entries.nbytes < 400
-
-
-def test_an_error_out_of_reach() -> None:
-    with pytest.raises(ValueError, match=r"within an error of 1e-09 of gelu in float32: the best"):
-        PolynomialTable.build(FUNCTIONS["gelu"], FLOAT32, 1e-9)
-
-
 def test_pickle_chunks_and_in_place() -> None:
     table = pickle.loads(pickle.dumps(table_for("mish")))
     x = np.resize(inputs(table), 2 * CHUNK + 77)
@@ -450,16 +296,3 @@ def test_device_computes_the_bits_of_the_kernel_on_the_cpu(name: str, compiler: 
     x = inputs(table)
     y = cupy.asnumpy(table(cupy.asarray(x)))
     assert_same_bits(y, host_cuda.Program().elementwise(table, x))
-
-
-@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
-@pytest.mark.parametrize("steepness", [0.1, 0.3, 1.0, 7.0])
-def test_infinity_gives_the_tail(steepness: float, dtype: np.dtype, compiler: str) -> None:
-    """Also where it is a product, of the limit and the coefficient of the last segment."""
-    tails = Tail(0.0, -np.pi / 2), Tail(0.0, np.pi / 2)
-    f = Function("own", "", lambda x: np.arctan(steepness * x), *tails)
-    table = PolynomialTable.build(f, dtype)
-    x = np.array([-np.inf, np.inf], dtype)
-    for y in (evaluate(table, x), host_cuda.Program().elementwise(table, x)):
-        assert_same_bits(y, f(x).astype(dtype))
-    assert table.report.special_values

@@ -1,0 +1,151 @@
+"""tables/fit_polynomial.py: functions of the user, of which each table keeps its promise."""
+
+import host_cuda
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from test_linear import assert_same_bits, evaluate
+from test_polynomial import FLOAT32, errors, inputs
+
+from cupylut import FUNCTIONS, PolynomialTable
+from cupylut.accuracy import ulp
+from cupylut.declaration import IDENTITY, ZERO, Function, Tail
+from cupylut.tables.fit_polynomial import fit_half
+from cupylut.tables.halves import Goal, halves_of
+from cupylut.tables.simulated import errors as errors_at
+from cupylut.tables.simulated import numbers
+
+
+@settings(max_examples=4, deadline=None)
+@given(
+    steepness=st.floats(0.1, 10, allow_subnormal=False),
+    shift=st.floats(-2, 2, allow_subnormal=False),
+    scale=st.floats(1e-3, 1e3, allow_subnormal=False),
+)
+def test_functions_of_the_user(steepness: float, shift: float, scale: float) -> None:
+    def own(x: np.ndarray) -> np.ndarray:
+        return scale * expit(steepness * x + shift)
+
+    f = Function("own", "", own, ZERO, Tail(0.0, scale))
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    assert errors(table, f, x, evaluate(table, x)).max() <= 2
+
+
+KINKS = {
+    "a plateau": (lambda x: np.where(np.abs(x) <= 1, 1, np.exp(1 - np.abs(x))), ZERO, ZERO),
+    "a wide plateau": (lambda x: np.where(np.abs(x) <= 2, 1, np.exp(2 - np.abs(x))), ZERO, ZERO),
+    "a jump": (lambda x: np.where(x < 3, 1, 7) * np.exp(-x * x), ZERO, ZERO),
+    "hardshrink": (lambda x: np.where(np.abs(x) > 0.5, x, 0), IDENTITY, IDENTITY),
+}
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
+@pytest.mark.parametrize("name", KINKS)
+def test_kinks_and_jumps_at_round_numbers(name: str, dtype: np.dtype) -> None:
+    """There is a layout whose segments begin there."""
+    f = Function(name, "", *KINKS[name])
+    table = PolynomialTable.build(f, dtype)
+    x = np.linspace(-6, 6, 10_001).astype(dtype)
+    y, exact = evaluate(table, x), f(x)
+    tolerance = np.maximum(ulp(exact, dtype), table.floor) if table.error is None else table.error
+    assert (np.abs(y - exact) <= 2 * tolerance).all()
+
+
+def test_the_worst_segments_are_searched() -> None:
+    """Errors are a third larger there than at numbers that fill all segments."""
+    goal = Goal(FUNCTIONS["gelu_tanh"], FLOAT32, None, product=True, floor=0.0)
+    (half,) = halves_of(goal, 0.0)
+    part = fit_half(goal, half, 5, 400)
+    assert part is not None
+    everywhere = numbers(goal, half, part.layout, 60_000)
+    worst, _ = errors_at(goal, half, part.layout, part.rows, part.k, everywhere)
+    assert 1.3 * worst.max() < part.worst <= goal.enough
+
+
+def test_a_zero_is_a_zero_whatever_the_size(compiler: str) -> None:
+    for scale in (1e-30, 1e30):
+        f = Function("own", "", lambda x, s=scale: s * np.tanh(x), Tail(0, -scale), Tail(0, scale))
+        table = PolynomialTable.build(f, FLOAT32)
+        for y in (evaluate(table, np.float32([-0.0, 0.0])),
+                  host_cuda.Program().elementwise(table, np.float32([-0.0, 0.0]))):  # fmt: skip
+            assert_same_bits(y, np.float32([-0.0, 0.0]))
+
+
+@pytest.mark.parametrize("error", [1e-6, 1e-7])
+def test_tails_that_are_no_numbers_of_the_dtype_count_as_rounded(error: float) -> None:
+    f = Function("own", "", np.arctan, Tail(0.0, -np.pi / 2), Tail(0.0, np.pi / 2))
+    assert PolynomialTable.build(f, FLOAT32, error).report.max_abs <= error
+
+
+@pytest.mark.parametrize(
+    ("reference", "left", "right", "message"),
+    [
+        (lambda x: np.where(x == 0, np.nan, x), Tail(1.0, 0.0), IDENTITY, r"own\(0\) is NaN"),
+        (np.log, ZERO, IDENTITY, r"own\(-.*\) is NaN"),
+        (np.exp, ZERO, IDENTITY, r"own\(.*\) is not finite"),
+        (np.tanh, ZERO, Tail(0.0, 1.0), r"own\(-3.40282e\+38\) = -1, but the left"),
+        (lambda x: 1 / (x - 1) ** 2, ZERO, ZERO, r"own\(1\) is not finite"),
+        (lambda x: 1 // 0 * x, ZERO, ZERO, r"own raised ZeroDivisionError"),
+        (
+            lambda x: np.sign(x - 0.3),
+            Tail(0.0, -1.0),
+            Tail(0.0, 1.0),
+            r"is off by .* at 0\.(3|29999)",
+        ),
+    ],
+)
+def test_bad_functions(reference, left: Tail, right: Tail, message: str) -> None:
+    for dtype in (FLOAT32, np.dtype(np.float64)):
+        with pytest.raises(ValueError, match=message):
+            PolynomialTable.build(Function("own", "", reference, left, right), dtype)
+
+
+def test_tails_that_even_the_largest_numbers_do_not_reach() -> None:
+    f = Function("own", "", lambda x: 1 / (1 + np.abs(x)), ZERO, ZERO)
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    within = (x >= table.domain[0]) & (x <= table.domain[1])
+    y = evaluate(table, x)
+    assert errors(table, f, x[within], y[within]).max() <= 2
+    assert np.abs(y - f(x))[~within].max() <= table.tail_error <= 1.001 * 2.0**-26
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="float32 and float64, not float16"):
+        PolynomialTable.build(FUNCTIONS["tanh"], np.dtype(np.float16))
+    with pytest.raises(ValueError, match="positive"):
+        PolynomialTable.build(FUNCTIONS["tanh"], FLOAT32, error=-1.0)
+
+
+@pytest.mark.parametrize("error", [1e-2, 1e-4, 2e-6])
+def test_the_smallest_table_for_an_error(error: float) -> None:
+    f = FUNCTIONS["gelu"]
+    table = PolynomialTable.build(f, FLOAT32, error)
+    x = inputs(table)
+    assert np.abs(evaluate(table, x).astype(np.float64) - f(x)).max() <= error
+    assert table.report.max_abs <= error
+    assert table.entries.nbytes < 400
+
+
+def test_an_error_out_of_reach() -> None:
+    with pytest.raises(ValueError, match=r"within an error of 1e-09 of gelu in float32: the best"):
+        PolynomialTable.build(FUNCTIONS["gelu"], FLOAT32, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
+@pytest.mark.parametrize("steepness", [0.3, 1.0, 2.0, 7.0])
+def test_infinity_gives_the_tail(steepness: float, dtype: np.dtype, compiler: str) -> None:
+    """Also where it is a product, of the limit and the coefficient of the last segment."""
+
+    def softsign(x: np.ndarray) -> np.ndarray:
+        return steepness * x / (1 + np.abs(steepness * x))
+
+    f = Function("own", "", softsign, Tail(0.0, -1.0), Tail(0.0, 1.0))
+    table = PolynomialTable.build(f, dtype)
+    x = np.array([-np.inf, np.inf], dtype)
+    for y in (evaluate(table, x), host_cuda.Program().elementwise(table, x)):
+        assert_same_bits(y, f(x).astype(dtype))
+    assert table.report.special_values
