@@ -16,7 +16,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from . import layout
+from . import memory
 from .accuracy import DTYPES, EIGHT_BIT, DType
 from .device import on_device_and_stream, on_device_until_done, require_cupy
 
@@ -73,12 +73,12 @@ class NumpyArrays:
 
         Of x's kind where that kind can be written to; `finish` converts the others.
         """
-        result = layout.empty_like(view, dtype)
+        result = memory.empty_like(view, dtype)
         return result, result
 
     def scratch_like(self, view: Any, dtype: DType, x: Any) -> Any:
         """A view like that of `empty_like`, of memory that is given back when the call is done."""
-        return layout.scratch_like(view, dtype)
+        return memory.scratch_like(view, dtype)
 
     def finish(self, result: Any, x: Any) -> Any:
         """What the caller gets for a filled `empty_like`."""
@@ -156,7 +156,7 @@ class TorchArrays(NumpyArrays):
                 view = self.on_cpu(x)
             else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
                 view = _aligned(cupy.from_dlpack(x.detach().__dlpack__(stream=-1)), x)
-            if view.size > 0 and layout.address(view) != x.data_ptr():
+            if view.size > 0 and memory.address(view) != x.data_ptr():
                 raise TypeError("its memory cannot be seen")
         except (AssertionError, AttributeError, BufferError, RuntimeError, TypeError) as error:
             raise TypeError(
@@ -248,9 +248,9 @@ class JaxArrays(NumpyArrays):
             return self._empty_on_gpu(view, dtype, x)
         # XLA takes over memory that begins at a multiple of 64 bytes, and copies all other.
         size = view.size * dtype.itemsize
-        memory = np.empty(size + 64, np.uint8)
-        start = -layout.address(memory) % 64
-        result = memory[start : start + size].view(dtype).reshape(view.shape)
+        raw = np.empty(size + 64, np.uint8)
+        start = -memory.address(raw) % 64
+        result = raw[start : start + size].view(dtype).reshape(view.shape)
         return result, result
 
     def _empty_on_gpu(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
@@ -309,7 +309,7 @@ class DLPackArrays(NumpyArrays):
         if type(out) is not type(x):
             raise wrong_kind(out, x)
         one, other = self.view(out), self.view(out)
-        if one.size > 0 and layout.address(one) != layout.address(other):
+        if one.size > 0 and memory.address(one) != memory.address(other):
             raise ValueError(
                 f"out is a {_name(out)} that exports copies of its memory, so it would not change: "
                 "leave out= out and use the result"
@@ -385,7 +385,7 @@ def _from_dlpack(module: ModuleType, x: Any) -> Any:
 
 def _aligned(view: Any, x: Any) -> Any:
     """The view of an x on a GPU, which does not cope with what NumPy copes with."""
-    if view.size and layout.address(view) % view.itemsize:
+    if view.size and memory.address(view) % view.itemsize:
         raise TypeError(f"{_name(x)} at an address that is no multiple of its item size: copy it")
     return view
 

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, layout
+from . import arrays, memory
 from .accuracy import DType, all_inputs, widened
 from .declaration import Float64Array, Function, Reference
 from .device import require_cupy
@@ -109,7 +109,7 @@ class Calibration:
         with library.context(x):
             view = library.view(x)
             dtype = library.result_dtype(view)
-            flat = layout.flat(view) if layout.is_dense(view) else view.reshape(-1)
+            flat = memory.flat(view) if memory.is_dense(view) else view.reshape(-1)
             self._add(*_tally(flat, dtype))
         return self
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, layout, rows, workers
+from . import arrays, device, memory, rows, workers
 from .accuracy import DType
 from .functions import as_function
 from .gated import laid_out, values
@@ -235,11 +235,11 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
     width = out.shape[-1] if out.ndim else 1
     target = out
     if columns and not out.flags.c_contiguous:
-        target = layout.scratch_like(out, order="C")
+        target = memory.scratch_like(out, order="C")
 
     def arranged(view: Any) -> Any:
         view = laid_out(view, target)
-        return view.reshape(-1, width) if columns else layout.flat(view)
+        return view.reshape(-1, width) if columns else memory.flat(view)
 
     for name in columns:  # one number is that of each column
         row = np.broadcast_to(operands[name].astype(out.dtype, copy=False), (width,))

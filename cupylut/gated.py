@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, layout, rows, workers
+from . import arrays, device, memory, rows, workers
 from .accuracy import DType, all_inputs
 from .ops import checked, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
@@ -215,8 +215,8 @@ def halves(packed: Any, gate_first: bool) -> tuple[Any, Any]:
 
 def _fill(table: Table, x: Any, z: Any, out: Any) -> None:
     """out = z·table(x) for views of one shape, out dense."""
-    x, z = (layout.flat(laid_out(view, out)) for view in (x, z))
-    product(table, x, z, layout.flat(out))
+    x, z = (memory.flat(laid_out(view, out)) for view in (x, z))
+    product(table, x, z, memory.flat(out))
 
 
 def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
@@ -232,8 +232,8 @@ def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
 
 def laid_out(view: Any, dense: Any) -> Any:
     """The view, or a copy of it in the dtype and layout of a dense one."""
-    if view.dtype == dense.dtype and layout.same_layout(view, dense):
+    if view.dtype == dense.dtype and memory.same_layout(view, dense):
         return view
-    copy = layout.scratch_like(dense)
+    copy = memory.scratch_like(dense)
     copy[...] = view
     return copy

@@ -167,7 +167,7 @@ def _(table: PolynomialTable, x: Any) -> Any:
     u = a + pick(lambda side: side.layout.offset, real)
     number = lax.bitcast_convert_type(u, integer) >> dropped
     segment = number.astype(np.int32) - pick(lambda side: side.first, np.int32)
-    half = pick(lambda side: side.layout.half, integer)
+    half = pick(lambda side: side.layout.middle_bit, integer)
     middle = lax.bitcast_convert_type(number << dropped | half, real)
     d = (a - (middle - pick(lambda side: side.layout.offset, real))).astype(np.float64)
 

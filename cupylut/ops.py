@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from . import arrays, device, layout, workers
+from . import arrays, device, memory, workers
 from .accuracy import DType
 from .declaration import Function
 from .functions import FUNCTIONS, as_function
@@ -85,12 +85,12 @@ def _same_but_for_byte_order(dtype: Any, other: DType) -> bool:
 
 def _evaluate(table: Table, source: Any, target: Any) -> None:
     """target = table(source) for a dense target of the table's result dtype."""
-    if source.dtype != table.dtype or not layout.same_layout(source, target):
+    if source.dtype != table.dtype or not memory.same_layout(source, target):
         in_place = table.dtype == table.result_dtype
-        dense = target if in_place else layout.scratch_like(target, table.dtype)
-        layout.copy(source, dense)
+        dense = target if in_place else memory.scratch_like(target, table.dtype)
+        memory.copy(source, dense)
         source = dense
-    x, y = layout.flat(source), layout.flat(target)
+    x, y = memory.flat(source), memory.flat(target)
     if isinstance(y, np.ndarray):
         workers.run(table.evaluate, x, y)
     else:
@@ -125,12 +125,12 @@ def filled(
         return library.finish(result, x)
     for operand in operands:
         target = check_out(library, *operand, dtype, out)
-    if layout.is_dense(target):
+    if memory.is_dense(target):
         fill(target)
     else:
         dense = library.scratch_like(view, dtype, x)
         fill(dense)
-        layout.copy(dense, target)
+        memory.copy(dense, target)
     library.written(out)
     return out
 
@@ -165,7 +165,7 @@ def _repeats(view: Any) -> bool:
     if view.flags.c_contiguous:
         return False
     extent = view.itemsize
-    for stride, n in sorted((abs(stride), n) for stride, n in layout.steps(view)):
+    for stride, n in sorted((abs(stride), n) for stride, n in memory.steps(view)):
         if stride < extent:
             return True
         extent += stride * (n - 1)
@@ -174,9 +174,9 @@ def _repeats(view: Any) -> bool:
 
 def _same_memory(a: Any, b: Any) -> bool:
     """Whether two views are element for element the same memory."""
-    if a.dtype != b.dtype or not layout.same_layout(a, b):
+    if a.dtype != b.dtype or not memory.same_layout(a, b):
         return False
-    return a is b or layout.address(a) == layout.address(b)
+    return a is b or memory.address(a) == memory.address(b)
 
 
 class _Addresses:
@@ -188,7 +188,7 @@ class _Addresses:
             "shape": view.shape,
             "strides": view.strides,
             "typestr": f"|V{view.itemsize}",
-            "data": (layout.address(view), True),
+            "data": (memory.address(view), True),
         }
 
 

@@ -22,9 +22,9 @@ from .tables import (
     QuantizedTable,
     Table,
 )
-from .tables.fit_polynomial import MAX_BYTES
 from .tables.linear import Nodes, as_domain
 from .tables.quantized import QUANTIZED
+from .tables.shared_memory import BLOCK_BYTES
 
 
 @np.errstate(all="ignore")
@@ -263,7 +263,7 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
         except ValueError as refusal:
             refusals.append(str(refusal))
     if kind in (None, "linear") and function.left is not None and function.right is not None:
-        most = min([MAX_BYTES, *(table.entries.nbytes - 1 for table in found)])
+        most = min([BLOCK_BYTES, *(table.entries.nbytes - 1 for table in found)])
         consider(_smallest_linear(function, dtype, error, most))
     if not found:
         best = "; ".join(refusals) or f"there is no {kind} table in {dtype.name}"

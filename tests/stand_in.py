@@ -18,7 +18,7 @@ import pytest
 
 from cupylut import device
 from cupylut.accuracy import DTYPES
-from cupylut.tables.fit_polynomial import DEGREES
+from cupylut.fitting.polynomial import DEGREES
 
 ENTRY_BYTES = {
     **{f"LinearTable<float, {constant}>": 8 for constant in ("true", "false")},

@@ -18,8 +18,7 @@ from test_linear import assert_same_bits, evaluate
 from cupylut import FUNCTIONS, CompactTable, load, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened
 from cupylut.experiments.counts import LOOP_BYTES
-from cupylut.tables.compact import SEGMENTS
-from cupylut.tables.fit_compact import (
+from cupylut.fitting.compact import (
     DESIGNS,
     Design,
     fit,
@@ -27,6 +26,7 @@ from cupylut.tables.fit_compact import (
     segment,
     simulate,
 )
+from cupylut.tables.compact import SEGMENTS
 from cupylut.tables.floating import multiply_add
 
 every_table = pytest.mark.parametrize(("name", "dtype"), DESIGNS)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from samples import BFLOAT16
 
-from cupylut import arrays, gated, layout, ops
+from cupylut import arrays, gated, memory, ops
 from cupylut.arrays import FLOATS8
 
 cupy = pytest.importorskip("cupy")
 
 
-def memory(size: int) -> Any:
+def of_the_host(size: int) -> Any:
     """So many bytes of the host as CuPy allocates them on device 0."""
     owner = np.zeros(size + 1, np.uint8)
     unowned = cupy.cuda.UnownedMemory(owner.ctypes.data, owner.nbytes, owner, 0)
@@ -27,8 +27,8 @@ def memory(size: int) -> Any:
 
 @pytest.fixture(autouse=True)
 def host_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(layout, "require_cupy", lambda: cupy)
-    with cupy.cuda.using_allocator(memory):
+    monkeypatch.setattr(memory, "require_cupy", lambda: cupy)
+    with cupy.cuda.using_allocator(of_the_host):
         yield
 
 
@@ -45,15 +45,15 @@ ORDERS = list(itertools.permutations(range(3)))
 def test_dense_arrays_are_flat_without_a_copy(axes: tuple[int, ...]) -> None:
     for shape in SHAPES:
         x = in_order(cupy, shape, axes, np.float32)
-        assert layout.is_dense(x)
-        flat = layout.flat(x)
-        assert (layout.address(flat), flat.shape) == (layout.address(x), (x.size,))
+        assert memory.is_dense(x)
+        flat = memory.flat(x)
+        assert (memory.address(flat), flat.shape) == (memory.address(x), (x.size,))
         # An axis of one element may have any stride.
         strides = [12 if n == 1 else stride for n, stride in zip(shape, x.strides, strict=True)]
         odd = cupy.ndarray(shape, np.float32, x.data, strides)
-        assert layout.is_dense(odd)
-        assert layout.same_layout(x, odd)
-        assert layout.address(layout.flat(odd)) == layout.address(x)
+        assert memory.is_dense(odd)
+        assert memory.same_layout(x, odd)
+        assert memory.address(memory.flat(odd)) == memory.address(x)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float64, np.int8, *FLOATS8], ids=str)
@@ -65,7 +65,7 @@ def test_new_arrays_lie_as_numpys_do(axes: tuple[int, ...], dtype: Any) -> None:
         y, target = library.empty_like(x, np.dtype(dtype), x)
         assert y is target
         assert (type(y), y.dtype, y.shape) == (cupy.ndarray, dtype, shape)
-        assert layout.same_layout(y, np.empty_like(here, dtype))
+        assert memory.same_layout(y, np.empty_like(here, dtype))
 
 
 def test_views_are_what_numpys_are() -> None:
@@ -75,8 +75,8 @@ def test_views_are_what_numpys_are() -> None:
         lambda a: a[None, ::2], lambda a: a.T,
     ):  # fmt: skip
         there, expected = view(x), view(here)
-        assert layout.is_dense(there) == layout.is_dense(expected)
-        assert layout.steps(there) == layout.steps(expected)
+        assert memory.is_dense(there) == memory.is_dense(expected)
+        assert memory.steps(there) == memory.steps(expected)
         assert ops._shares_memory(there, x)
     assert not ops._shares_memory(x[:4], x[4:])
     assert not ops._shares_memory(x[:, ::2], x[:, 1::2])

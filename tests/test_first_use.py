@@ -60,6 +60,22 @@ def test_import_is_quiet_and_loads_no_more_than_it_needs() -> None:
     assert run(code) == "[]"
 
 
+def test_first_calls_fit_nothing() -> None:
+    """What they need is in files."""
+    code = (
+        PRELUDE
+        + """
+import sys
+for name in cupylut.FUNCTIONS:
+    for dtype in (np.float16, np.float32):
+        getattr(cupylut, name)(x.astype(dtype))
+cupylut.mish(x)
+print("cupylut.fitting" in sys.modules)
+"""
+    )
+    assert run(code) == "False"
+
+
 def test_modules_for_a_library_are_there_when_they_are_asked_for() -> None:
     code = """
 import sys, cupylut

@@ -12,10 +12,10 @@ from test_polynomial import FLOAT32, errors, inputs
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
-from cupylut.tables.fit_polynomial import fit_half
-from cupylut.tables.halves import Goal, halves_of
-from cupylut.tables.simulated import errors as errors_at
-from cupylut.tables.simulated import numbers
+from cupylut.fitting.branches import Goal, branches_of
+from cupylut.fitting.polynomial import fit_branch
+from cupylut.fitting.simulated import errors as errors_at
+from cupylut.fitting.simulated import numbers
 
 
 @settings(max_examples=4, deadline=None)
@@ -57,11 +57,11 @@ def test_kinks_and_jumps_at_round_numbers(name: str, dtype: np.dtype) -> None:
 def test_the_worst_segments_are_searched() -> None:
     """Errors are a third larger there than at numbers that fill all segments."""
     goal = Goal(FUNCTIONS["gelu_tanh"], FLOAT32, None, product=True, floor=0.0)
-    (half,) = halves_of(goal, 0.0)
-    part = fit_half(goal, half, 5, 400)
+    (branch,) = branches_of(goal, 0.0)
+    part = fit_branch(goal, branch, 5, 400)
     assert part is not None
-    everywhere = numbers(goal, half, part.layout, 60_000)
-    worst, _ = errors_at(goal, half, part.layout, part.rows, part.k, everywhere)
+    everywhere = numbers(goal, branch, part.layout, 60_000)
+    worst, _ = errors_at(goal, branch, part.layout, part.rows, part.k, everywhere)
     assert 1.3 * worst.max() < part.worst <= goal.enough
 
 

@@ -18,8 +18,8 @@ from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, tabulate
 from cupylut.accuracy import ulp
+from cupylut.fitting.gate import LAYOUTS, Samples, fit, polish
 from cupylut.tables.chunks import CHUNK
-from cupylut.tables.fit_gate import LAYOUTS, Samples, fit, polish
 from cupylut.tables.gate import GateTable
 
 FLOAT32 = np.dtype(np.float32)

@@ -23,8 +23,8 @@ from cupylut.accuracy import all_inputs, as_dtype, widened
 from cupylut.experiments import banks, formula, model, performance
 from cupylut.experiments.counts import ARCHITECTURES, COUNTS, LOOP_BYTES, Case, Count, parse
 from cupylut.tables import Table
-from cupylut.tables.banks import BANKS, passes
 from cupylut.tables.gate import unpack
+from cupylut.tables.shared_memory import BANKS, passes
 
 PIPES = {
     "fma": ("FFMA", "FFMA2", "FMUL", "FADD", "IMAD", "HADD2", "HMUL2", "HFMA2"),

@@ -12,17 +12,17 @@ from test_linear import assert_same_bits, evaluate
 import cupylut
 from cupylut import PolynomialTable, tabulate
 from cupylut.accuracy import ulp
-from cupylut.data import polynomials
 from cupylut.data.hard_cases import exact_functions, with_derivatives
+from cupylut.fitting import digits
+from cupylut.fitting.branches import Goal, branches_of
+from cupylut.fitting.polynomial import interpolate
 from cupylut.functions import as_function
-from cupylut.tables.fit_polynomial import interpolate
-from cupylut.tables.halves import Goal, halves_of
 
 FLOAT64 = np.dtype(np.float64)
 
 ALL = with_derivatives()
 
-every_table = pytest.mark.parametrize("name", polynomials.NAMES)
+every_table = pytest.mark.parametrize("name", digits.NAMES)
 
 
 def table_for(name: str) -> PolynomialTable:
@@ -102,7 +102,7 @@ def test_size_and_report(name: str, tmp_path) -> None:
         assert not lo <= in_ulp[1] <= hi or table.floor > 0
         assert in_ulp[0] > 1e9
     assert table.report.max_abs <= 2.5e-16 or table.floor == 0
-    assert table.worst_ulp <= polynomials.DESIGN
+    assert table.worst_ulp <= digits.DESIGN
     table.save(tmp_path / "table")
     for again in (cupylut.load(tmp_path / "table"), pickle.loads(pickle.dumps(table))):
         assert again.entries.tobytes() == table.entries.tobytes()
@@ -123,9 +123,9 @@ def test_the_fit_is_reproducible(name: str) -> None:
     """The script finds the shipped coefficients, to the last bit."""
     table = table_for(name)
     goal = Goal(ALL[name], FLOAT64, None, table.product, table.floor)
-    (half,) = halves_of(goal, polynomials.TAIL)
-    half = polynomials.in_digits(polynomials.Digits(name), half)
-    rows, k = interpolate(goal, half, table.left.layout, table.degree, polynomials.solve)
+    (branch,) = branches_of(goal, digits.TAIL)
+    branch = digits.in_digits(digits.Digits(name), branch)
+    rows, k = interpolate(goal, branch, table.left.layout, table.degree, digits.solve)
     np.testing.assert_array_equal(rows, table.rows)
     assert table.left.scale == math.copysign(2.0**-k, table.left.scale)
 

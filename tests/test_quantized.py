@@ -16,7 +16,7 @@ import torch  # noqa: TID251
 from test_functions import EXACT, mp
 
 import cupylut
-from cupylut import FUNCTIONS, QuantizedTable, layout, quantized
+from cupylut import FUNCTIONS, QuantizedTable, memory, quantized
 from cupylut.accuracy import all_inputs, widened
 from cupylut.declaration import Function, Tail
 from cupylut.tables.quantized import QUANTIZED
@@ -308,7 +308,7 @@ def test_other_byte_orders(order: str) -> None:
 def test_dense_arrays_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     table = quantized("gelu", "int8", "float16")
     x = np.zeros((4, 5, 6), np.int8).transpose(2, 0, 1)
-    monkeypatch.setattr(layout, "copy", None)
+    monkeypatch.setattr(memory, "copy", None)
     assert table(x, out=table(x)).strides == tuple(2 * stride for stride in x.strides)
     assert table(as_tensor(x.T), out=table(as_tensor(x.T))).dtype == torch.float16
     with pytest.raises(TypeError):

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupylut import FUNCTIONS
-from cupylut.tables import segments
-from cupylut.tables.halves import Goal, halves_of
+from cupylut.fitting import layouts
+from cupylut.fitting.branches import Goal, branches_of
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -17,9 +17,9 @@ FLOAT32 = np.dtype(np.float32)
 @given(cut=st.floats(2.0**-9, 1e3, width=32), pick=st.floats(0, 1), share=st.floats(0, 1))
 def test_segments_are_where_their_numbers_say(cut: float, pick: float, share: float) -> None:
     goal = Goal(FUNCTIONS["gelu"], FLOAT32, None, product=True, floor=0.0)
-    (half,) = halves_of(goal, 0.0)
-    members = tuple(member._replace(cut=cut) for member in half.members)
-    found = segments.layouts(FLOAT32, replace(half, members=members), 2000)
+    (branch,) = branches_of(goal, 0.0)
+    members = tuple(member._replace(cut=cut) for member in branch.members)
+    found = layouts.layouts(FLOAT32, replace(branch, members=members), 2000)
     kinds = {(layout.falling, layout.middles()[0] == 0) for layout in found}
     assert kinds == {(False, False), (False, True), (True, True)}
     layout = found[int(pick * (len(found) - 1))]

@@ -310,7 +310,7 @@ def rewritten(**changes: object):
         (lambda _: b"PK\x03\x04 not really", "not an intact table file"),
         (lambda _: pickle.dumps({"a": 1}), "not an intact table file"),
         (foreign_npz, "not an intact table file"),
-        (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 2'"),
+        (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 3'"),
         (rewritten(kind="cubic"), "no table of a known kind"),
         (rewritten(lo=9.0), "lower one first"),
         (rewritten(nodes="random"), "plain, balanced"),

@@ -21,8 +21,8 @@ from ..tables import (
     Table,
     UnroundedTable,
 )
-from ..tables.banks import WARP, WORD_BYTES, Integers, passes
 from ..tables.compact import SEGMENTS
+from ..tables.shared_memory import WARP, WORD_BYTES, Integers, passes
 
 VECTOR_BYTES = 16
 

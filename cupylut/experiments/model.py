@@ -25,7 +25,7 @@ from typing import TypeAlias
 from ..accuracy import as_dtype
 from ..ops import product_table
 from ..tables import Table
-from ..tables.banks import BANKS, WARP, WORD_BYTES
+from ..tables.shared_memory import BANKS, WARP, WORD_BYTES
 from ..tabulate import tabulate
 from . import banks, cells, formula
 from .cells import RESULTS

@@ -27,7 +27,7 @@ A result is right when p lies in an interval that follows from the neighbours of
 coefficients of a segment solve these inequalities for all its inputs, by linear programming, and
 the results of all 65,536 inputs are compared after every float32 rounding: the method of Lim and
 Nagarakatte, "High performance correctly rounded math libraries for 32-bit floating point
-representations" (PLDI 2021). `fit_compact.py` does it.
+representations" (PLDI 2021). `fitting/compact.py` does it.
 
 Coefficients of the same power are neighbours in memory, 32 words of 4 bytes: as many as a GPU's
 shared memory has banks, so a warp reads 32 of them at once whatever its inputs are.
@@ -49,8 +49,8 @@ from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns
 from .floating import Float32Array
-from .gate import parse
-from .table import Table, data_file, read_only
+from .shipped import is_shipped, shipped
+from .table import Table, read_only
 
 SEGMENTS = 32  # a word in each bank of shared memory
 
@@ -99,15 +99,15 @@ class CompactTable(Table):
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        return dtype.itemsize == 2 and data_file(function, dtype, "txt") is not None
+        return is_shipped(cls.kind, function, dtype)
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
         """The table that was fitted for a function; raises ValueError where there is none."""
-        file = data_file(function, dtype, "txt") if dtype.itemsize == 2 else None
-        if file is None:
+        found = shipped(cls.kind, function, dtype)
+        if found is None:
             raise ValueError(f"no compact table was fitted for {function.name} in {dtype.name}")
-        fields, words = parse(file.read_text(encoding="utf-8"))
+        fields, words = found
         return cls._of(function, dtype, _layout(fields), words.view(np.float32))
 
     @classmethod

@@ -22,8 +22,8 @@ one that counts in full. A segment takes 24 bytes: c0 … c4 and one word with c
 
 From `limit` on, a·q(a) < 2⁻¹⁵⁰ rounds to nothing: a stays there, which makes f(∞) = ∞, f(−∞) = −0.
 
-`fit_gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy half takes
-the same coefficients in float64 and rounds once, or in most places cubics made from them, see
+`fitting/gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy half
+takes the same coefficients in float64 and rounds once, or in most places cubics made from them, see
 `host.py`. So it is closer to the function and may differ from the kernel in the last bit; both keep
 the promise.
 """
@@ -38,7 +38,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from .host import CHUNK, Cubics
-from .table import Table, data_file, read_only
+from .shipped import is_shipped, shipped
+from .table import Table, read_only
 
 Words: TypeAlias = NDArray[np.uint32]
 
@@ -101,18 +102,20 @@ class GateTable(Table):
     @classmethod
     def is_fitted(cls, function: Function, dtype: DType) -> bool:
         """Whether the library comes with this table."""
-        return dtype == np.float32 and data_file(function, dtype, "txt") is not None
+        return is_shipped(cls.kind, function, dtype)
 
     @classmethod
     def build(cls, function: Function, dtype: DType) -> Self:
         """The table that was fitted for a function; raises ValueError where there is none."""
-        file = data_file(function, dtype, "txt") if dtype == np.float32 else None
-        if file is None:
+        found = shipped(cls.kind, function, dtype)
+        if found is None:
             raise ValueError(f"no gate table was fitted for {function.name} in {dtype.name}")
-        fields, words = parse(file.read_text(encoding="utf-8"))
+        fields, words = found
         worst_ulp = fields.pop("worst_ulp")
         layout = Layout(**fields)
-        table = cls(function.name, dtype, layout, words, worst_ulp, report=UNMEASURED)
+        table = cls(
+            function.name, dtype, layout, words.astype(np.uint32), worst_ulp, report=UNMEASURED
+        )
         x, even = probe_points(dtype, -layout.limit, layout.limit, layout.count)
         y = np.empty_like(x)
         table.evaluate(x, y)
@@ -183,14 +186,6 @@ class GateTable(Table):
             worst_ulp=float(fields["worst_ulp"]),
             report=ErrorReport(**fields["report"]),
         )
-
-
-def parse(text: str) -> tuple[dict[str, float], Words]:
-    """The fields ("# name value" lines) and the words (all other lines) of a data file."""
-    lines = text.splitlines()
-    fields = [line.split()[1:] for line in lines if line.startswith("# ") and line.count(" ") == 2]
-    words = [[int(word, 16) for word in line.split()] for line in lines if line[:1] != "#"]
-    return {name: float(value) for name, value in fields}, np.array(words, np.uint32)
 
 
 _ENTRY = np.dtype(

@@ -29,16 +29,15 @@ segment in u. With d = a − (middle − offset), and with `rest` for what c0 lo
 The last segment holds the tail, and a stays there, at `limit`. The roundings of r
 hardly count since r is small, and that of m·P in full only where the line adds nothing to it.
 
-`fit_polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half. The
-NumPy half below computes P in float64 without fused operations, and in float32 takes cubics made
-from that in most places, see `host.py`. So it may differ from the kernel in the last bit; both keep
-the promise.
+`fitting/polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half.
+The NumPy half below computes P in float64 without fused operations, and in float32 takes cubics
+made from that in most places, see `host.py`. So it may differ from the kernel in the last bit; both
+keep the promise.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib import resources
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -48,7 +47,8 @@ from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
 from ..declaration import Float64Array, Function
 from .host import CHUNK, Cubics
 from .segments import Layout
-from .table import Table, data_file, read, read_only
+from .shipped import shipped
+from .table import Table, read_only
 
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
@@ -108,11 +108,6 @@ class PolynomialTable(Table):
         read_only(self.rows)
 
     @classmethod
-    def is_fitted(cls, function: Function, dtype: DType) -> bool:
-        """Whether the library comes with this table."""
-        return data_file(function, dtype, "npz") is not None
-
-    @classmethod
     def build(cls, function: Function, dtype: DType, error: float | None = None) -> Self:
         """A small table that keeps the promise, or the smallest off by `error` at most.
 
@@ -123,25 +118,19 @@ class PolynomialTable(Table):
         Raises ValueError where none of 48 KB or less does, saying how near the best came; and
         where f is not a number, or does not approach its tail.
         """
-        from .fit_polynomial import fit  # which needs this class
-
-        file = data_file(function, dtype, "npz") if error is None else None
-        if file is not None:
-            with resources.as_file(file) as path:
-                return cls._restore(*read(path)).measured(function, beyond=True)
         if dtype not in _REALS:
             raise ValueError(f"polynomial tables are for float32 and float64, not {dtype.name}")
         if error is not None and not error > 0:
             raise ValueError(f"error={error!r}: give a positive number")
+        found = shipped(cls.kind, function, dtype) if error is None else None
+        if found is not None:
+            fields, words = found
+            return cls._restore(fields, words.view(dtype).astype(np.float64))
+        from ..fitting.polynomial import fit  # which needs this class
+
         table = fit(function, dtype, error)
         assert isinstance(table, cls)
-        if error is not None and table.worst_ulp > 1:
-            raise ValueError(
-                f"no polynomial table is within an error of {error:g} of {function.name} in "
-                f"{dtype.name}: the tails, which are rounded too, are off by "
-                f"{table.worst_ulp * error:.3g}"
-            )
-        return table.measured(function, beyond=True)
+        return table
 
     @property
     def segments(self) -> int:
@@ -239,17 +228,19 @@ class PolynomialTable(Table):
         names = ("name", "product", "domain", "tail_error", "floor", "error", "worst_ulp")
         fields = {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
         for name, side in (("left", self.left), ("right", self.right)):
-            layout = side.layout
-            numbers = layout.offset, layout.bits, layout.limit
-            fields[name] = [*numbers, side.scale, side.slope, side.intercept, side.entry]
+            fields[name] = asdict(side)
+            layout = fields[name].pop("layout")
+            fields[name] |= {key: layout[key] for key in ("offset", "bits", "limit")}
         return fields, self.rows
 
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
         dtype = as_dtype(fields["dtype"])
 
-        def side(numbers: list[Any]) -> Side:
-            found = Side(Layout(dtype, *numbers[:3]), *numbers[3:])
+        def side(numbers: dict[str, Any]) -> Side:
+            of_layout = {key: numbers[key] for key in ("offset", "bits", "limit")}
+            others = {key: numbers[key] for key in numbers.keys() - of_layout.keys()}
+            found = Side(Layout(dtype, **of_layout), **others)
             if not 0 <= found.entry <= len(values) - found.layout.count:
                 raise ValueError(f"{found.layout.count} segments expected")
             return found
@@ -308,7 +299,7 @@ class _Evaluator:
         index[...] = number
         index -= pick(lambda side: side.first, np.intp)
         np.left_shift(number, dropped, out=number)
-        number |= pick(lambda side: side.layout.half, number.dtype.type)
+        number |= pick(lambda side: side.layout.middle_bit, number.dtype.type)
         np.subtract(number.view(real), pick(lambda side: side.layout.offset), out=u)
         np.subtract(a, u, out=d)
 

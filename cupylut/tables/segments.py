@@ -1,19 +1,17 @@
-"""Layout: the segments of a polynomial table; `layouts`, those to choose from.
+"""Layout: the segments of a polynomial table.
 
 They are those of a floating-point format, see `polynomial.py`: the leading bits of a + offset tell
 them apart.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import DType
 from ..declaration import Float64Array
-from .halves import Half
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Layout:
         return self.dropped - 8 * self.dtype.itemsize + 32
 
     @property
-    def half(self) -> int:
+    def middle_bit(self) -> int:
         """The first of the dropped bits: half a segment."""
         return 1 << (self.dropped - 1)
 
@@ -86,7 +84,7 @@ class Layout:
 
     def middles(self) -> Float64Array:
         """Where d is 0 in each segment, with the kernel's rounding."""
-        return self._points(self.half, 0)
+        return self._points(self.middle_bit, 0)
 
     def _points(self, behind: int, extra: int) -> Float64Array:
         """The a that belong to the numbers of the segments with these bits behind them."""
@@ -94,61 +92,3 @@ class Layout:
         bits = ((int(self.number(0.0)) + steps) << self.dropped) + behind
         u = bits.astype(f"u{self.dtype.itemsize}").view(self.dtype)
         return np.asarray(u - self.dtype.type(self.offset), np.float64)
-
-
-def layouts(dtype: DType, half: Half, most: int) -> list[Layout]:
-    """All layouts of at most so many segments for a half, those with few first."""
-    found = []
-    # Where q ends in the middle of a segment, there is to be more of this behind the cut.
-    highest = min(max(int(np.ceil(np.log2(half.cut))) + half.ends, -10), 9)
-    for exponent, bits in product(range(-10, highest + 1), range(11)):
-        # Segments begin at round numbers, where functions have kinks, or have them in the middle.
-        for step in (0.0, 2.0 ** (exponent - bits)):
-            layout = Layout(dtype, 2.0**exponent + step / 2, bits, half.cut)
-            if layout.count > most:
-                continue
-            if half.ends and layout.middles()[-1] != half.cut:
-                continue
-            if half.tail is not None:
-                layout = with_tail(layout, half.tail)
-            if np.isfinite(layout.limit):
-                found.append(layout)
-    if half.tail is not None and 2.0**-10 < half.cut < 2.0**10:
-        found += falling_layouts(dtype, half.cut, half.tail)
-    return sorted(
-        (layout for layout in found if layout.count <= most), key=lambda layout: layout.count
-    )
-
-
-def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
-    """The layouts whose segments grow narrower up to the cut: there to a half, a quarter, …."""
-    found = []
-    for exponent in range(1, 5):
-        for bits in range(11):
-            # |a + offset| falls from `zero`, the middle of a segment, to a part of that.
-            zero = cut / (1 - 2.0**-exponent)
-            step = np.exp2(np.floor(np.log2(zero)) - bits)
-            zero = float((np.floor(zero / step) + 0.5) * step)
-            layout = Layout(dtype, -zero, bits, cut)
-            if zero > cut:
-                layout = with_tail(layout, tail)
-                if layout.limit < zero:
-                    found.append(layout)
-    return found
-
-
-def with_tail(layout: Layout, tail: float) -> Layout:
-    """The layout with one more segment, of which only the first number will be looked up.
-
-    In float64, where the last coefficient of the tail keeps nothing that rounding lost of the
-    first, it may be one of the next: there (tail/limit)·limit is the tail.
-    """
-    real = layout.dtype.type
-    limit, last = real(layout.starts(extra=1)[-1]), layout.count
-    while (longer := replace(layout, limit=float(limit))).count == last:
-        limit = np.nextafter(limit, real(np.inf))
-    if real is np.float64:
-        behind = limit * (1 + np.arange(8) * np.finfo(real).eps)
-        exact = behind[tail / behind * behind == tail]
-        longer = replace(longer, limit=float(exact[0] if exact.size else limit))
-    return longer

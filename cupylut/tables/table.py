@@ -6,18 +6,14 @@ import json
 import os
 from abc import ABC, abstractmethod
 from dataclasses import asdict, fields
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import DType, ErrorReport
-from ..declaration import Function
-from ..functions import is_declared
 
-FORMAT = "cupylut table 2"
+FORMAT = "cupylut table 3"
 
 
 class Table(ABC):
@@ -112,12 +108,6 @@ def write(path: str | os.PathLike[str], fields: dict[str, Any], values: NDArray[
     np.savez(buffer, header=header, values=values, sha256=_digest(header, values))
     with open(path, "wb") as file:
         file.write(buffer.getvalue())
-
-
-def data_file(function: Function, dtype: DType, ending: str) -> Traversable | None:
-    """The file of a table that the library comes with; None where it has none."""
-    file = resources.files("cupylut.data") / f"{function.name}_{dtype.name}.{ending}"
-    return file if is_declared(function) and file.is_file() else None
 
 
 def read(

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import arrays, device, gated, layout, rows, workers
+from .. import arrays, device, gated, memory, rows, workers
 from ..accuracy import DType
 from ..ops import default_table, derivative_table, product_table
 from ..tables import Table
@@ -177,7 +177,7 @@ def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
     if tensors[0].is_cuda:
         launch(entry, tables, tensors)
     else:
-        _HALVES[entry](*tables, *[layout.flat(view(t)) for t in tensors])
+        _HALVES[entry](*tables, *[memory.flat(view(t)) for t in tensors])
 
 
 def run_rows(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:

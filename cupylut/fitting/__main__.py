@@ -1,0 +1,64 @@
+"""Makes the coefficients in cupylut/data/ again: python -m cupylut.fitting, which needs mpmath.
+
+With names, as gate/gelu_float32.txt, these only.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from .. import data
+from ..accuracy import as_dtype
+from ..data.hard_cases import with_derivatives
+from ..tables import CompactTable, GateTable, PolynomialTable
+from ..tables.shipped import file_name
+from . import compact, digits, gate, polynomial
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+# Those with a gate table have no need of another, and √softplus has no table of float32.
+_NOT_IN_FLOAT32 = {*gate.LAYOUTS, "sqrtsoftplus", "sqrtsoftplus_derivative"}
+
+
+def _polynomial(name: str) -> str:
+    return polynomial.text(polynomial.fit(with_derivatives()[name], FLOAT32, None))
+
+
+def _polynomial_float64(name: str) -> str:
+    return polynomial.text(digits.fit(name))
+
+
+def makers() -> dict[str, Callable[[], str]]:
+    """What makes the content of each file."""
+    makers: dict[str, Callable[[], str]] = {}
+    for name, dtype_name in compact.DESIGNS:
+        dtype = as_dtype(dtype_name)
+        makers[file_name(CompactTable.kind, name, dtype)] = partial(compact.text, name, dtype)
+    for name in gate.LAYOUTS:
+        makers[file_name(GateTable.kind, name, FLOAT32)] = partial(gate.text, name)
+    for name in sorted(with_derivatives().keys() - _NOT_IN_FLOAT32):
+        makers[file_name(PolynomialTable.kind, name, FLOAT32)] = partial(_polynomial, name)
+    for name in digits.NAMES:
+        makers[file_name(PolynomialTable.kind, name, FLOAT64)] = partial(_polynomial_float64, name)
+    return makers
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m cupylut.fitting", description=__doc__)
+    parser.add_argument("files", nargs="*", default=list(makers()), help="default: all")
+    folder = Path(data.__file__).parent
+    parser.add_argument("--output", type=Path, default=folder, help="default: the package's data")
+    arguments = parser.parse_args()
+    for name in arguments.files:
+        print(name)
+        path = arguments.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(makers()[name](), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

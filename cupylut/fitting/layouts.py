@@ -1,0 +1,68 @@
+"""The layouts of segments that there are to choose from, for a branch of a function."""
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+
+from ..accuracy import DType
+from ..tables.segments import Layout
+from .branches import Branch
+
+
+def layouts(dtype: DType, branch: Branch, most: int) -> list[Layout]:
+    """All layouts of at most so many segments for a branch, those with few first."""
+    found = []
+    # Where q ends in the middle of a segment, there is to be more of this behind the cut.
+    highest = min(max(int(np.ceil(np.log2(branch.cut))) + branch.ends, -10), 9)
+    for exponent, bits in product(range(-10, highest + 1), range(11)):
+        # Segments begin at round numbers, where functions have kinks, or have them in the middle.
+        for step in (0.0, 2.0 ** (exponent - bits)):
+            layout = Layout(dtype, 2.0**exponent + step / 2, bits, branch.cut)
+            if layout.count > most:
+                continue
+            if branch.ends and layout.middles()[-1] != branch.cut:
+                continue
+            if branch.tail is not None:
+                layout = with_tail(layout, branch.tail)
+            if np.isfinite(layout.limit):
+                found.append(layout)
+    if branch.tail is not None and 2.0**-10 < branch.cut < 2.0**10:
+        found += falling_layouts(dtype, branch.cut, branch.tail)
+    return sorted(
+        (layout for layout in found if layout.count <= most), key=lambda layout: layout.count
+    )
+
+
+def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
+    """The layouts whose segments grow narrower up to the cut: there to a half, a quarter, …."""
+    found = []
+    for exponent in range(1, 5):
+        for bits in range(11):
+            # |a + offset| falls from `zero`, the middle of a segment, to a part of that.
+            zero = cut / (1 - 2.0**-exponent)
+            step = np.exp2(np.floor(np.log2(zero)) - bits)
+            zero = float((np.floor(zero / step) + 0.5) * step)
+            layout = Layout(dtype, -zero, bits, cut)
+            if zero > cut:
+                layout = with_tail(layout, tail)
+                if layout.limit < zero:
+                    found.append(layout)
+    return found
+
+
+def with_tail(layout: Layout, tail: float) -> Layout:
+    """The layout with one more segment, of which only the first number will be looked up.
+
+    In float64, where the last coefficient of the tail keeps nothing that rounding lost of the
+    first, it may be one of the next: there (tail/limit)·limit is the tail.
+    """
+    real = layout.dtype.type
+    limit, last = real(layout.starts(extra=1)[-1]), layout.count
+    while (longer := replace(layout, limit=float(limit))).count == last:
+        limit = np.nextafter(limit, real(np.inf))
+    if real is np.float64:
+        behind = limit * (1 + np.arange(8) * np.finfo(real).eps)
+        exact = behind[tail / behind * behind == tail]
+        longer = replace(longer, limit=float(exact[0] if exact.size else limit))
+    return longer

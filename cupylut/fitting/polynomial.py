@@ -1,0 +1,374 @@
+"""Find a small polynomial table of a function: what `PolynomialTable.build` calls.
+
+For each degree and for each side, layouts are tried from the one with the fewest segments on. In
+each segment P goes through the function at Chebyshev points, which is within a few per cent of the
+best polynomial; its coefficients are rounded to the dtype; then the kernel's steps are taken, with
+their roundings, at points that fill each segment, and compared with the reference. The first layout
+that is good enough is kept. Of the degrees, unless a table grows much larger by it, the one is
+taken whose lookups take the fewest passes through shared memory for inputs of N(0, 1).
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.util import find_spec
+from typing import NamedTuple, TypeAlias, TypeVar
+
+import numpy as np
+
+from ..accuracy import UNMEASURED, DType, ulp
+from ..declaration import Float64Array, Function
+from ..tables.polynomial import PolynomialTable, Side
+from ..tables.segments import Layout
+from ..tables.shared_memory import BLOCK_BYTES, WARP, passes
+from ..tables.shipped import unparse
+from .branches import (
+    GROWTH,
+    PROMISE,
+    STRICTER,
+    TARGET,
+    Branch,
+    Goal,
+    branches_of,
+    divides_by_x,
+    ended,
+    float64_error,
+    magnitudes,
+    values,
+    zero_floor,
+)
+from .chebyshev import chebyshev, powers_of, shifted
+from .layouts import layouts
+from .simulated import errors, numbers
+
+# Odd ones by itemsize, so that entries of an odd number of words begin in different banks of shared
+# memory; the last need the most room.
+DEGREES = {4: (7, 5, 3), 8: (11, 9, 7)}
+
+# Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
+SCALE = 80
+
+Solver: TypeAlias = Callable[[Float64Array], Float64Array]
+Item = TypeVar("Item")
+
+
+class Fitted(NamedTuple):
+    """Segments for a branch: coefficients of P·2^k, and the largest error, in tolerances.
+
+    It was met at some thousand numbers, or if `checked` at many more. `good` if it is small enough
+    at these.
+    """
+
+    layout: Layout
+    rows: Float64Array
+    k: int
+    worst: float
+    at: float
+    checked: bool = False
+    good: bool = False
+
+
+class Design(NamedTuple):
+    """Segments of one degree for all of a function."""
+
+    branches: tuple[Branch, ...]
+    parts: tuple[Fitted, ...]
+
+    @property
+    def words(self) -> int:
+        return sum(part.rows.size for part in self.parts)
+
+    @property
+    def good(self) -> bool:
+        return all(part.good for part in self.parts)
+
+    @property
+    def checked(self) -> bool:
+        return all(part.checked for part in self.parts)
+
+    @property
+    def worst(self) -> float:
+        return max(part.worst for part in self.parts)
+
+    @property
+    def at(self) -> float:
+        return max(self.parts, key=lambda part: part.worst).at
+
+
+def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
+    """A small table within the promise, or within `error`; see `PolynomialTable.build`."""
+    with np.errstate(all="ignore"):
+        table = _fit(f, dtype, error)
+        if error is not None and table.worst_ulp > 1:
+            raise ValueError(
+                f"no polynomial table is within an error of {error:g} of {f.name} in {dtype.name}: "
+                f"the tails, which are rounded too, are off by {table.worst_ulp * error:.3g}"
+            )
+        return table.measured(f, beyond=True)
+
+
+def _fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
+    growth = GROWTH if error is None else 1
+    if error is None and dtype.itemsize == 8:
+        error = float64_error(f)
+    floor = zero_floor(f, dtype) if error is None else 0.0
+    target = STRICTER if error or floor else TARGET
+    goal = Goal(f, dtype, error, divides_by_x(f), floor, target, growth=growth)
+    if floor and not zero_floor(f, dtype, ends=False):
+        exact = replace(goal, floor=0.0, target=TARGET)
+        found = best(exact, [ended(branch, dtype) for branch in branches_of(exact, 0.0)])
+        if found and found.good:
+            return assemble(exact, found)
+    return assemble(goal, within_promise(goal))
+
+
+def within_promise(goal: Goal) -> Design:
+    """The design to take; ValueError where none is good enough."""
+    f, dtype, error = goal.f, goal.dtype, goal.error
+    # What the tail may be off by: nothing in float32, if the table has room for that.
+    allowed = [0.9 * error] if error else [0.0, 2.0**-26] if dtype.itemsize == 4 else [2.0**-53]
+    designs = []
+    for off in allowed:
+        design = best(goal, branches_of(goal, off))
+        if design is not None and design.good:
+            return design
+        designs += [design] if design is not None else []
+    nearest = min(designs, key=lambda design: design.worst, default=None)
+    if nearest is not None and nearest.worst <= goal.promise:
+        return nearest
+    if nearest is None:
+        raise ValueError(f"no polynomial table of {f.name} fits in {BLOCK_BYTES:,} bytes")
+    bound = f"an error of {error:g}" if error else f"{PROMISE:g} ulp"
+    reached = f"{nearest.worst * error:.3g}" if error else f"{nearest.worst:.3g} ulp"
+    count, columns = sum(len(part.rows) for part in nearest.parts), nearest.parts[0].rows.shape[1]
+    raise ValueError(
+        f"no polynomial table of at most {BLOCK_BYTES:,} bytes is within {bound} of {f.name} in "
+        f"{dtype.name}: the best, {count} segments of degree {columns - 2}, is off by {reached} at "
+        f'{nearest.at:.6g}. A larger absolute error= may be in reach, or kind="linear"'
+    )
+
+
+def best(goal: Goal, branches: list[Branch]) -> Design | None:
+    """The best design that is good enough, or else the one that comes nearest to that."""
+    designs: list[Design] = []
+    for degree in progress(DEGREES[goal.dtype.itemsize]):
+        smallest = min((design.words for design in designs if design.good), default=None)
+        words = goal.room(smallest) if smallest else BLOCK_BYTES // goal.dtype.itemsize
+        parts: list[Fitted] = []
+        for branch in branches:
+            room = words // (degree + 2) - sum(part.layout.count for part in parts)
+            part = fit_branch(goal, branch, degree, room)
+            if part is None:
+                break
+            parts.append(part)
+        else:
+            designs.append(Design(tuple(branches), tuple(parts)))
+    good = [design for design in designs if design.good]
+    if found := good or [design for design in designs if not distance(goal, design)[0]]:
+        return fastest(goal, found)
+    if not designs:
+        return None
+    nearest = min(designs, key=partial(distance, goal))
+    pairs = zip(branches, nearest.parts, strict=True)
+    return nearest._replace(parts=tuple(checked(goal, branch, part) for branch, part in pairs))
+
+
+def distance(goal: Goal, found: Fitted | Design) -> tuple[bool, float]:
+    """How far this is from the promise; False comes first, for what is known to keep it."""
+    return not (found.checked and found.worst <= goal.promise), found.worst
+
+
+def fastest(goal: Goal, designs: list[Design]) -> Design:
+    """Of the designs that are not much larger than the smallest, the one with the fewest passes."""
+    dtype, most = goal.dtype, goal.room(min(design.words for design in designs))
+    x = np.random.default_rng(0).standard_normal((256, WARP)).astype(dtype)
+
+    def cost(design: Design) -> tuple[float, int]:
+        rows, entries = apart_in_banks(dtype, design.parts)
+        places = np.empty(x.shape, np.int64)
+        for branch, part, entry in zip(design.branches, design.parts, entries, strict=True):
+            for member in branch.members:
+                on = np.signbit(x) == (member.sign < 0)
+                places[on] = entry + part.layout.place(np.abs(x[on]))
+        columns = rows.shape[1]
+        reads = passes(places * columns * dtype.itemsize, dtype.itemsize)
+        return float(columns * reads.mean()), design.words
+
+    return min((design for design in designs if design.words <= most), key=cost)
+
+
+def progress(degrees: Iterable[Item]) -> Iterable[Item]:
+    """The same, with a progress bar past one second where tqdm is installed."""
+    if not find_spec("tqdm"):
+        return degrees
+    from tqdm import tqdm
+
+    bar: Iterable[Item] = tqdm(degrees, "fitting", delay=1, leave=False, disable=None)
+    return bar
+
+
+def fit_branch(goal: Goal, branch: Branch, degree: int, most: int) -> Fitted | None:
+    """The fewest segments of this degree that are good enough, or else those nearest to it."""
+    nearest: Fitted | None = None
+    for layout in layouts(goal.dtype, branch, most):
+        part = fitted(goal, branch, layout, degree)
+        if part.worst <= goal.target:
+            part = checked(goal, branch, part)
+            if part.good:
+                return part
+        if nearest is None or distance(goal, part) < distance(goal, nearest):
+            nearest = part
+    return nearest
+
+
+def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
+    """The polynomials on these segments, and their largest error at some thousand numbers."""
+    rows, k = interpolate(goal, branch, layout, degree)
+    a = numbers(goal, branch, layout, 10_000)
+    worst, at = errors(goal, branch, layout, rows, k, a[::16])
+    if worst.max() <= 2 * goal.target:  # of most layouts, few numbers tell that they will not do
+        worst, at = errors(goal, branch, layout, rows, k, a)
+    return Fitted(layout, rows, k, float(worst.max()), float(at[np.argmax(worst)]))
+
+
+def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
+    """The same with its largest error at many more numbers, most of them where it is largest.
+
+    How roundings meet in a segment is a matter of luck, so the worst segments are searched.
+    """
+    if part.checked:
+        return part
+    layout = part.layout
+    a = numbers(goal, branch, layout, 60_000)
+    worst, at = errors(goal, branch, layout, part.rows, part.k, a)
+    of_segment = np.zeros(layout.count)
+    np.maximum.at(of_segment, layout.segment(a), worst)
+    searched = np.argsort(of_segment)[-4:]
+    a = np.linspace(layout.starts()[searched], layout.ends()[searched], 1 << 15).ravel()
+    a = a.astype(goal.dtype).astype(np.float64)
+    more = errors(goal, branch, layout, part.rows, part.k, a)
+    worst, at = np.append(worst, more[0]), np.append(at, more[1])
+    largest, good = float(worst.max()), bool(worst.max() <= goal.enough)
+    return part._replace(worst=largest, at=float(at[np.argmax(worst)]), checked=True, good=good)
+
+
+def assemble(goal: Goal, design: Design) -> PolynomialTable:
+    """The table of a design."""
+    sides: dict[float, Side] = {}
+    ends, tail_error = [], 0.0
+    rows, entries = apart_in_banks(goal.dtype, design.parts)
+    for branch, part, entry in zip(design.branches, design.parts, entries, strict=True):
+        for member in branch.members:
+            scale = member.factor * 2.0**-part.k
+            sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
+    for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
+        layout, x = sides[sign].layout, magnitudes(goal.dtype)
+        # A little below the limit, a + offset already rounds to where the tail begins.
+        spacings = np.abs(np.spacing(goal.dtype.type([layout.limit, layout.limit + layout.offset])))
+        end = layout.limit - spacings.max()
+        x = sign * np.array([end, layout.limit, *x[x > layout.limit]])
+        exact = values(goal.f, x)
+        gap = np.abs(exact - tail(x)) if tail else np.zeros_like(x)
+        near = goal.error is not None or (gap <= goal.target * goal.tolerance(exact))[1:].all()
+        ends.append(np.inf if near else float(end))
+        tail_error = tail_error if near else max(tail_error, float(gap.max()))
+    table = PolynomialTable(
+        name=goal.f.name,
+        dtype=goal.dtype,
+        product=goal.product,
+        left=sides[-1],
+        right=sides[1],
+        rows=rows,
+        domain=(-ends[0], ends[1]),
+        tail_error=tail_error,
+        floor=goal.floor,
+        error=goal.error,
+        worst_ulp=design.worst,
+        report=UNMEASURED,
+    )
+    # In the tails, where the slope of the line is rounded too.
+    a = np.append(magnitudes(goal.dtype), [sides[-1].layout.limit, sides[1].layout.limit])
+    x = np.concatenate([-a[a >= sides[-1].layout.limit], a[a >= sides[1].layout.limit]])
+    x = x[(x >= table.domain[0]) & (x <= table.domain[1])].astype(goal.dtype)
+    if x.size:
+        y, exact = np.empty_like(x), values(goal.f, x.astype(np.float64))
+        table.evaluate(x, y)
+        # The reference is rounded too, which counts where an absolute error is allowed.
+        error = np.abs(y - exact) - goal.noise * ulp(exact, np.float64)
+        error = np.maximum(error, 0) / goal.tolerance(exact)
+        error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
+        table = replace(table, worst_ulp=max(design.worst, float(error.max())))
+    return table.measured(goal.f)
+
+
+def apart_in_banks(dtype: DType, parts: Sequence[Fitted]) -> tuple[Float64Array, list[int]]:
+    """The entries of one or two parts in one table, by segments' numbers, and where each begins.
+
+    Entries of an odd number of words begin in different banks of shared memory, as many in turn as
+    128 bytes have words. Most inputs are near 0, and for either sign so are their entries to one
+    end of a part. So half a turn of these entries of the second one are where those of the first
+    one are not, behind unused rows, and a warp that reads both finds them in different banks.
+    """
+    turn = 128 // dtype.itemsize
+    rows = [part.rows[::-1] if part.layout.falling else part.rows for part in parts]
+    if len(parts) == 1 or sum(map(len, rows)) <= turn:
+        return np.concatenate(rows), [0, len(rows[0])][: len(parts)]
+    near = [
+        len(r) - turn // 2 if part.layout.falling else 0
+        for r, part in zip(rows, parts, strict=True)
+    ]
+    unused = (turn // 2 + near[0] - len(rows[0]) - near[1]) % turn
+    if (sum(map(len, rows)) + unused) * rows[0].shape[1] * dtype.itemsize > BLOCK_BYTES:
+        unused = 0
+    between = np.zeros((unused, rows[0].shape[1]))
+    return np.concatenate([rows[0], between, rows[1]]), [0, len(rows[0]) + unused]
+
+
+def interpolate(
+    goal: Goal, branch: Branch, layout: Layout, degree: int, solve: Solver = powers_of
+) -> tuple[Float64Array, int]:
+    """The coefficients of every segment, c0, rest, c1, …, of P·2^k, and k."""
+    info = np.finfo(goal.dtype)
+    starts, ends, origins = layout.starts(), layout.ends(), layout.middles()
+    curved = slice(None, None if branch.tail is None else -1)
+    middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
+    a = middle[:, None] + radius[:, None] * chebyshev(degree)
+    q = branch.q(a)
+    p = q / a if goal.product else q
+    largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(branch.tail or 0))
+    k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
+    powers = solve(p * 2.0**k)
+    noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
+    powers = shifted(powers, (origins[curved] - middle) / radius)
+    powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
+    rows = np.zeros((layout.count, degree + 2))
+    c0 = powers[:, 0].astype(goal.dtype)
+    rows[curved, 0] = c0
+    rows[curved, 1] = powers[:, 0] - c0
+    rows[curved, 2:] = powers[:, 1:] / radius[:, None] ** np.arange(1, degree + 1)
+    # Where f overflows throughout, terms of opposite signs would give ∞ − ∞.
+    rows[curved, 1:][(np.abs(q) > info.max).all(axis=1)] = 0
+    if branch.tail is not None:
+        tail = branch.tail * 2.0**k / (layout.limit if goal.product else 1)
+        rounded = float(goal.dtype.type(tail))
+        rows[-1, :2] = rounded, tail - rounded
+    if branch.ends:
+        rows[-1, :2] = 0
+    end = branch.q(np.array([layout.limit]))[0] if branch.ends else branch.tail
+    if end == 0 and np.signbit(end):  # which a 0 would lose in sums; the result rounds to −0
+        rows[-1, 0] = -float(info.tiny)
+    return rows.astype(goal.dtype).astype(np.float64), k
+
+
+def text(table: PolynomialTable) -> str:
+    """The data file of a table."""
+    fields, rows = table._state()
+    words = rows.astype(table.dtype).view(f"u{table.dtype.itemsize}")
+    comment = COMMENT.format(name=table.name, dtype=table.dtype.name)
+    return unparse(comment, fields | {"report": asdict(table.report)}, words)
+
+
+COMMENT = """\
+The {dtype} table of {name}: made by python -m cupylut.fitting. One segment a line: c0, its rest,
+c1, c2, …; see cupylut/tables/polynomial.py.
+"""

@@ -1,0 +1,86 @@
+"""tables/shipped.py, data/ and fitting/: what the library comes with can be made again."""
+
+from dataclasses import replace
+from importlib import resources
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_linear import assert_same_bits, evaluate
+
+from cupylut import FUNCTIONS, PolynomialTable
+from cupylut.data.hard_cases import with_derivatives
+from cupylut.fitting.__main__ import makers
+from cupylut.tables.shipped import parse, shipped, unparse
+
+FLOAT32 = np.dtype(np.float32)
+DATA = resources.files("cupylut.data")
+
+
+def test_every_file_has_its_maker() -> None:
+    files = {
+        f"{folder.name}/{file.name}"
+        for folder in DATA.iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.name.endswith(".txt")
+    }
+    assert files == makers().keys()
+
+
+@given(
+    words=st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)), min_size=1),
+    wide=st.booleans(),
+    number=st.floats(allow_nan=False),
+)
+def test_text_round_trip(words: list[tuple[int, int]], wide: bool, number: float) -> None:
+    rows = np.array(words, np.uint64 if wide else np.uint32)
+    fields = {"number": number, "none": None, "side": {"slope": -0.0, "bits": [3]}, "name": "f_2"}
+    found, again = parse(unparse("What it is.\nA second line.", fields, rows))
+    assert found == fields
+    assert np.signbit(found["side"]["slope"])
+    assert again.dtype == rows.dtype
+    np.testing.assert_array_equal(again, rows)
+
+
+@pytest.mark.parametrize("name", ["tanh", "hardswish", "xielu", "gelu_tanh_derivative"])
+def test_float32_polynomials_are_remade(name: str) -> None:
+    """In the same segments, to the last bits of their coefficients, which BLAS may round."""
+    kept, words = parse((DATA / "polynomial" / f"{name}_float32.txt").read_text(encoding="utf-8"))
+    made, again = parse(makers()[f"polynomial/{name}_float32.txt"]())
+    assert {key: made[key] for key in ("left", "right", "domain", "product", "floor")} == {
+        key: kept[key] for key in ("left", "right", "domain", "product", "floor")
+    }
+    rows, remade = (w.view(np.float32).astype(np.float64) for w in (words, again))
+    c0, remade_c0 = (r[:, 0] + r[:, 1] for r in (rows, remade))
+    np.testing.assert_allclose(remade_c0, c0, rtol=2.0**-40)
+    np.testing.assert_allclose(remade[:, 2:], rows[:, 2:], rtol=1e-3, atol=1e-6 * np.abs(c0).max())
+    assert made["worst_ulp"] == pytest.approx(kept["worst_ulp"], abs=0.1)
+
+
+def test_a_table_is_what_its_file_says() -> None:
+    found = shipped("polynomial", FUNCTIONS["mish"], FLOAT32)
+    assert found is not None
+    fields, words = found
+    table = PolynomialTable.build(FUNCTIONS["mish"], FLOAT32)
+    assert_same_bits(table.rows.astype(np.float32), words.view(np.float32))
+    assert (table.worst_ulp, table.name) == (fields["worst_ulp"], "mish")
+    assert vars(table.report) == fields["report"]
+
+
+def test_a_namesake_gets_a_table_of_its_own() -> None:
+    other = replace(FUNCTIONS["tanh"], reference=lambda x: np.tanh(x / 2))
+    assert shipped("polynomial", other, FLOAT32) is None
+    x = np.float32([-1, 0.5, 3])
+    y = evaluate(PolynomialTable.build(other, FLOAT32), x)
+    np.testing.assert_allclose(y, np.tanh(x.astype(np.float64) / 2), rtol=2e-7)
+
+
+@pytest.mark.parametrize("name", sorted(with_derivatives()))
+def test_the_defaults_of_float32_are_shipped(name: str) -> None:
+    """But for one function that has none."""
+    kinds = [
+        kind for kind in ("gate", "polynomial") if shipped(kind, with_derivatives()[name], FLOAT32)
+    ]
+    assert len(kinds) == (0 if name.startswith("sqrtsoftplus") else 1)
