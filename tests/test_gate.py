@@ -5,14 +5,13 @@ the NumPy half is compared with scipy's references.
 """
 
 import pickle
-import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import host_cuda
 import numpy as np
 import pytest
+from exhaustive import FINITE, STRIDE, Found, compare
 from test_elementwise import mutated
 from test_linear import assert_same_bits, evaluate
 
@@ -23,7 +22,6 @@ from cupylut.tables.chunks import CHUNK
 from cupylut.tables.gate import GateTable
 
 FLOAT32 = np.dtype(np.float32)
-STRIDE = 509  # prime, so that all low bits of the patterns occur
 
 every_table = pytest.mark.parametrize("name", LAYOUTS)
 
@@ -52,55 +50,16 @@ def magnitudes_for(table: GateTable) -> np.ndarray:
     return bits.astype(np.uint32).view(np.float32)
 
 
-class Found(NamedTuple):
-    """What tests/host_cuda/gate_exhaustive.cpp prints."""
-
-    worst: float
-    at: float
-    above_half: int
-    above_one: int
-    tried: int
-
-
-@pytest.fixture(scope="session")
-def program(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return comparison(compiler, host_cuda.KERNELS, tmp_path_factory.mktemp("gate"))
-
-
-def comparison(compiler: str, kernels: Path, folder: Path) -> Path:
-    """The program, with hardware multiply-adds where there are any: without, it takes hours."""
-    path = folder / "gate_exhaustive"
-    cpuinfo = Path("/proc/cpuinfo")
-    fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
-    command = [
-        *(compiler, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
-        *("-Wall", "-Wextra", "-Werror", *(["-mfma"] if fma else [])),
-        *(f"-I{kernels}", f"-I{host_cuda.HERE}", "-x", "c++"),
-        *(str(host_cuda.HERE / "gate_exhaustive.cpp"), "-o", str(path)),
-    ]
-    subprocess.run(command, check=True)
-    return path
-
-
-def run(program: Path, table: GateTable, stride: int = STRIDE) -> Found:
-    around = boundaries(table).astype(np.int64)
-    ranges = np.stack([around - 2000, around + 2000], axis=1).ravel()
-    arguments = [table.name, len(table.entries), stride, *(ranges if stride > 1 else [])]
-    done = subprocess.run(
-        [str(program), *map(str, arguments)],
-        input=table.parameters.tobytes() + table.entries.tobytes(),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, "a zero, an infinity or a NaN is wrong"
-    worst, at, *counts = done.stdout.split()
-    return Found(float(worst), float(at), *map(int, counts))
+def differs(found: Found) -> bool:
+    """Whether something is wrong with ±0, ±∞ or NaN."""
+    return found.special != (0, 0x80000000, 0x7F800000, 0x80000000) or found.nans != 4
 
 
 @every_table
-def test_kernel_is_within_one_ulp(name: str, program: Path) -> None:
+def test_kernel_is_within_one_ulp(name: str, compiler: str) -> None:
     table = table_for(name)
-    found = run(program, table)
+    found = compare(table, boundaries(table))
+    assert not differs(found)
     assert found.tried > 8_000_000
     assert 0.8 < found.worst <= table.worst_ulp + 1e-4
 
@@ -120,21 +79,18 @@ def test_kernel_is_within_one_ulp(name: str, program: Path) -> None:
     ],
 )
 def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:
-    changed = comparison(compiler, mutated(tmp_path, "gate.cuh", old, new), tmp_path)
+    changed = mutated(tmp_path, "gate.cuh", old, new)
     table = table_for("gelu")
-    try:
-        worst = run(changed, table).worst
-    except AssertionError:  # a zero, an infinity or a NaN is wrong
-        return
-    assert worst > table.worst_ulp + 1e-4
+    found = compare(table, boundaries(table), kernels=changed)
+    assert differs(found) or found.worst > table.worst_ulp + 1e-4
 
 
 @pytest.mark.exhaustive
 @every_table
-def test_kernel_is_within_one_ulp_of_every_input(name: str, program: Path) -> None:
+def test_kernel_is_within_one_ulp_of_every_input(name: str, compiler: str) -> None:
     table = table_for(name)
-    found = run(program, table, stride=1)
-    assert found.tried == 2 * 0x7F800000
+    found = compare(table, stride=1)
+    assert found.tried == FINITE
     assert found.above_one == 0
     assert found.worst == pytest.approx(table.worst_ulp, abs=1e-4)
     assert table.worst_ulp < 1
@@ -163,12 +119,12 @@ def test_special_values(name: str) -> None:
 
 @every_table
 @pytest.mark.parametrize("word", [0, 1, 2])
-def test_a_mutated_coefficient_is_noticed(name: str, word: int, program: Path) -> None:
+def test_a_mutated_coefficient_is_noticed(name: str, word: int, compiler: str) -> None:
     table = table_for(name)
     for entry in table.layout.segment([0.5, 3.5, 9.0]):
         words = table.words.copy()
         words[entry, word] ^= 4 << 4 * word
-        assert run(program, replace(table, words=words)).worst > 1
+        assert compare(replace(table, words=words), boundaries(table)).worst > 1
 
 
 @every_table

@@ -5,6 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from exhaustive import FINITE, POLYNOMIALS, compare, shipped_polynomial
 from hypothesis import given
 from hypothesis import strategies as st
 from test_linear import assert_same_bits, evaluate
@@ -56,7 +57,7 @@ def test_float32_polynomials_are_remade(name: str) -> None:
     c0, remade_c0 = (r[:, 0] + r[:, 1] for r in (rows, remade))
     np.testing.assert_allclose(remade_c0, c0, rtol=2.0**-40)
     np.testing.assert_allclose(remade[:, 2:], rows[:, 2:], rtol=1e-3, atol=1e-6 * np.abs(c0).max())
-    assert made["worst_ulp"] == pytest.approx(kept["worst_ulp"], abs=0.1)
+    assert made["worst_ulp"] == pytest.approx(kept["worst_ulp"], abs=0.3)
 
 
 def test_a_table_is_what_its_file_says() -> None:
@@ -84,3 +85,24 @@ def test_the_defaults_of_float32_are_shipped(name: str) -> None:
         kind for kind in ("gate", "polynomial") if shipped(kind, with_derivatives()[name], FLOAT32)
     ]
     assert len(kinds) == (0 if name.startswith("sqrtsoftplus") else 1)
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_kernels_are_within_what_their_files_say(name: str, compiler: str) -> None:
+    table = shipped_polynomial(name)
+    layouts = table.left.layout, table.right.layout
+    starts = np.concatenate([layout.starts() for layout in layouts]).astype(np.float32)
+    found = compare(table, starts[starts < np.inf].view(np.uint32))
+    assert found.tried > 8_000_000
+    assert found.worst <= table.worst_ulp
+    assert found.nans == 4
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_kernels_are_within_two_ulp_of_every_input(name: str, compiler: str) -> None:
+    table = shipped_polynomial(name)
+    found = compare(table, stride=1)
+    assert found.tried > FINITE - 100
+    assert found.worst == pytest.approx(table.worst_ulp, abs=1e-4)
+    assert table.worst_ulp <= 2

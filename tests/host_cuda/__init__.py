@@ -36,7 +36,7 @@ class HostError(AssertionError):
 
 
 @cache
-def _folder() -> tempfile.TemporaryDirectory:
+def folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="cupylut-host-")
 
 
@@ -49,7 +49,7 @@ def _compile(flags: tuple[str, ...], source: Path, output: Path) -> None:
 @cache
 def _threads(sanitizer: tuple[str, ...]) -> Path:
     """Compile tests/host_cuda/host.cpp, which all programs share."""
-    output = Path(tempfile.mkdtemp(dir=_folder().name)) / "host.o"
+    output = Path(tempfile.mkdtemp(dir=folder().name)) / "host.o"
     _compile((*sanitizer, "-c"), HERE / "host.cpp", output)
     return output
 
@@ -59,11 +59,11 @@ def build(
     name: str, defines: tuple[tuple[str, str], ...], sanitizer: str | None, kernels: Path
 ) -> Path:
     """Compile tests/host_cuda/<name>.cpp with these macros."""
-    folder = Path(tempfile.mkdtemp(dir=_folder().name))
-    source = folder / f"{name}.cpp"
+    place = Path(tempfile.mkdtemp(dir=folder().name))
+    source = place / f"{name}.cpp"
     text = (HERE / f"{name}.cpp").read_text(encoding="utf-8")
     source.write_text(device.define(text, dict(defines)), encoding="utf-8")
-    program = folder / name
+    program = place / name
     flags = (f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all") if sanitizer else ()
     _compile((*flags, f"-I{kernels}", f"-I{HERE}", str(_threads(flags))), source, program)
     return program

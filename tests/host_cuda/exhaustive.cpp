@@ -1,0 +1,127 @@
+// exhaustive STRUCT FUNCTION LENGTH STRIDE FLOOR JUMP [FROM TO]...
+//
+// Reads a table of this struct and LENGTH entries from standard input, then compares its lookup with
+// the function in double precision at both signs of the float32 magnitudes with bit patterns 0,
+// STRIDE, 2·STRIDE, ... and of all those in [FROM, TO). Prints for the finite ones
+//   worst error in ulp, its input, results off by more than 1/2 ulp, by more than 1, inputs tried
+// with FLOOR for ulp where that is larger, and without magnitudes within 1e-6 of a JUMP other than 0.
+// Behind it are the bits of the results for ±0 and ±∞, and how many of four NaNs stay NaN.
+#include "gate.cuh"
+#include "polynomial.cuh"
+#include "references.h"
+
+#include <thread>
+
+namespace {
+
+constexpr std::uint32_t INFINITE = 0x7f800000;
+
+struct Arguments {
+    reference::Function function;
+    int length;
+    std::uint64_t stride;
+    double floor, jump;
+    std::vector<std::uint64_t> ranges;
+};
+
+// The distance between float32 neighbours at y.
+double ulp(double y) {
+    const int exponent = int(bits_as<std::uint64_t>(y) >> 52 & 2047) - 1023;
+    return bits_as<double>(std::uint64_t(std::clamp(exponent, -126, 127) - 23 + 1023) << 52);
+}
+
+struct Result {
+    double worst = 0;
+    float at = 0;
+    long long above_half = 0, above_one = 0, tried = 0;
+
+    void add(float x, double error) {
+        if (!(error <= worst)) worst = error, at = x;
+        above_half += error > 0.5;
+        above_one += !(error <= 1);
+        ++tried;
+    }
+    void add(const Result& other) {
+        if (!(other.worst <= worst)) worst = other.worst, at = other.at;
+        above_half += other.above_half;
+        above_one += other.above_one;
+        tried += other.tried;
+    }
+};
+
+template <typename Table>
+Result check(const Table& table, const typename Table::Entry* entries, const Arguments& given,
+             std::uint64_t from, std::uint64_t to, std::uint64_t stride) {
+    Result result;
+    for (std::uint64_t bits = from; bits < to; bits += stride) {
+        const float a = bits_as<float>(std::uint32_t(bits));
+        if (given.jump != 0 && std::fabs(a - given.jump) < 1e-6) continue;
+        for (const float x : {a, -a}) {
+            const double exact = given.function(x);
+            const float y = table(x, entries);
+            const bool both_infinite = std::isinf(y) && y == float(exact);
+            const double unit = std::max(ulp(exact), given.floor);
+            result.add(x, both_infinite ? 0 : std::fabs(y - exact) / unit);
+        }
+    }
+    return result;
+}
+
+template <typename Table>
+void compare(const Arguments& given) {
+    std::vector<typename Table::Entry> entries(given.length);
+    Table table;
+    receive(&table, sizeof table);
+    receive(entries.data(), entries.size() * sizeof(typename Table::Entry));
+
+    std::vector<Result> parts(2);
+    {
+        // The two threads take turns, since a function costs more for some inputs than for others.
+        const std::uint64_t block = given.stride << 16;
+        const auto take_turns = [&](std::uint64_t thread) {
+            for (std::uint64_t from = thread * block; from < INFINITE; from += 2 * block) {
+                const std::uint64_t to = std::min<std::uint64_t>(from + block, INFINITE);
+                parts[thread].add(check(table, entries.data(), given, from, to, given.stride));
+            }
+        };
+        std::jthread first(take_turns, 0), second(take_turns, 1);
+    }
+    for (std::size_t i = 0; i + 1 < given.ranges.size(); i += 2) {
+        parts[0].add(check(table, entries.data(), given, given.ranges[i], given.ranges[i + 1], 1));
+    }
+    Result result;
+    for (const Result& part : parts) result.add(part);
+    std::printf("%.6f %.9g %lld %lld %lld", result.worst, result.at, result.above_half,
+                result.above_one, result.tried);
+
+    const auto lookup = [&](std::uint32_t x) { return table(bits_as<float>(x), entries.data()); };
+    for (const std::uint32_t x : {0u, 0x80000000u, INFINITE, 0x80000000u | INFINITE}) {
+        std::printf(" %u", bits_as<std::uint32_t>(lookup(x)));
+    }
+    int nans = 0;
+    for (const std::uint32_t x : {0x7fc00000u, 0xffc00000u, 0x7f800001u, 0xffffffffu}) {
+        nans += std::isnan(lookup(x));
+    }
+    std::printf(" %d\n", nans);
+}
+
+const std::map<std::string, void (*)(const Arguments&)> COMPARISONS = {
+    {"GateTable<false>", compare<GateTable<false>>},
+    {"GateTable<true>", compare<GateTable<true>>},
+    {"PolynomialTable<float, 3, false>", compare<PolynomialTable<float, 3, false>>},
+    {"PolynomialTable<float, 3, true>", compare<PolynomialTable<float, 3, true>>},
+    {"PolynomialTable<float, 5, false>", compare<PolynomialTable<float, 5, false>>},
+    {"PolynomialTable<float, 5, true>", compare<PolynomialTable<float, 5, true>>},
+    {"PolynomialTable<float, 7, false>", compare<PolynomialTable<float, 7, false>>},
+    {"PolynomialTable<float, 7, true>", compare<PolynomialTable<float, 7, true>>},
+};
+
+}  // namespace
+
+int main(int count, char** argument) {
+    Arguments given{reference::FUNCTIONS.at(argument[2]), std::atoi(argument[3]),
+                    std::strtoul(argument[4], nullptr, 10), std::atof(argument[5]),
+                    std::atof(argument[6]), {}};
+    for (int i = 7; i < count; ++i) given.ranges.push_back(std::strtoul(argument[i], nullptr, 10));
+    COMPARISONS.at(argument[1])(given);
+}
