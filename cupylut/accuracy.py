@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .declaration import Float64Array, Function
 from .functions import is_declared
-from .lines import beside_lines
+from .ties import beside_lines
 
 DType: TypeAlias = np.dtype[Any]
 

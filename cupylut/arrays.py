@@ -86,7 +86,7 @@ class NumpyArrays:
             return result if type(x) is np.ndarray else x.__array_wrap__(result)
         return result[()] if result.ndim == 0 else result
 
-    def check_out(self, out: Any, x: Any) -> None:
+    def refuse_out(self, out: Any, x: Any) -> None:
         """Raise where out is not of x's kind or cannot be written to."""
         if not isinstance(out, np.ndarray):
             raise wrong_kind(out, x)
@@ -108,7 +108,7 @@ class CupyArrays(NumpyArrays):
     def finish(self, result: Any, x: Any) -> Any:
         return result
 
-    def check_out(self, out: Any, x: Any) -> None:
+    def refuse_out(self, out: Any, x: Any) -> None:
         """Nothing to check: whatever CuPy made can be written to."""
 
 
@@ -189,7 +189,7 @@ class TorchArrays(NumpyArrays):
     def finish(self, result: Any, x: Any) -> Any:
         return result
 
-    def check_out(self, out: Any, x: Any) -> None:
+    def refuse_out(self, out: Any, x: Any) -> None:
         self._check(out)
         if out.device != x.device:
             raise wrong_device(out.device, x.device)
@@ -273,7 +273,7 @@ class JaxArrays(NumpyArrays):
         patterns = jax.dlpack.from_dlpack(result.view(np.uint8))
         return patterns.view(result.dtype).block_until_ready()  # a copy; CuPy's memory is free then
 
-    def check_out(self, out: Any, x: Any) -> None:
+    def refuse_out(self, out: Any, x: Any) -> None:
         raise TypeError("JAX arrays are immutable, so out= cannot be one: use the returned array")
 
 
@@ -305,7 +305,7 @@ class DLPackArrays(NumpyArrays):
             return x.__array_namespace__().from_dlpack(result)
         return result
 
-    def check_out(self, out: Any, x: Any) -> None:
+    def refuse_out(self, out: Any, x: Any) -> None:
         if type(out) is not type(x):
             raise wrong_kind(out, x)
         one, other = self.view(out), self.view(out)

@@ -57,6 +57,17 @@ def as_function(
     return Function(name, f"{name}(x)", function, _tail(left, "left"), _tail(right, "right"))
 
 
+def checked_name(function: str) -> str:
+    """A name that `as_function` knows; raises TypeError or ValueError for anything else."""
+    if not isinstance(function, str):
+        raise TypeError(
+            f"function is a {type(function).__name__}: give a name, such as 'gelu'; a table is a "
+            "callable of its own"
+        )
+    as_function(function)
+    return function
+
+
 def _by_name(name: str) -> Function:
     if function := _BY_NAME.get(name):
         return function

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from . import arrays, device, memory, rows, workers
 from .accuracy import DType
-from .functions import as_function
-from .gated import laid_out, values
+from .functions import checked_name
+from .gated import values
 from .ops import (
-    checked,
     compute_dtype,
+    context_of,
     default_table,
     filled,
     is_tensor,
@@ -129,7 +129,8 @@ def fused(
     With bias alone it is the end of a linear layer that leaves its bias to the activation; with
     scale and residual, that of a block with LayerScale.
 
-    function: f, by a name of `cupylut.FUNCTIONS`, with parameters as in "elu(0.5)".
+    function: f, by the name that `cupylut.tabulate` takes, with parameters as in "elu(0.5)". Those
+    beyond `cupylut.FUNCTIONS` have tables in some dtypes only.
 
     x: an array as `cupylut.gelu` takes, with the rules for dtypes that are there.
 
@@ -158,9 +159,7 @@ def fused(
     array([[-2.3173, -0.3173],
            [ 1.6827,  3.6827]], dtype=float32)
     """
-    if not isinstance(function, str):
-        raise TypeError(f"function is a {type(function).__name__}: give a name, such as 'gelu'")
-    as_function(function)  # an unknown name is refused here
+    checked_name(function)
     operands = {"bias": bias, "scale": scale, "residual": residual}
     if not is_tensor(x):
         return _run(function, x, operands, out)
@@ -182,7 +181,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
             )
     if _is_weak(operands["scale"]):
         number = given.pop("scale")
-    with checked(library, x, *given.values()):
+    with context_of(library, x, *given.values()):
         view = library.view(x)
         dtype = library.result_dtype(view)
         views = {name: library.view(array) for name, array in given.items()}
@@ -197,7 +196,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
             from . import jax
 
             if out is not None:
-                library.check_out(out, x)
+                library.refuse_out(out, x)
             return jax.fused(table, x, **{"scale": number, **given}).astype(dtype)
         for name, other in views.items():
             if other.device != view.device:
@@ -238,7 +237,7 @@ def _fill(table: Table, x: Any, operands: dict[str, Any], out: Any) -> None:
         target = memory.scratch_like(out, order="C")
 
     def arranged(view: Any) -> Any:
-        view = laid_out(view, target)
+        view = memory.laid_out(view, target)
         return view.reshape(-1, width) if columns else memory.flat(view)
 
     for name in columns:  # one number is that of each column

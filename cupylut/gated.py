@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from . import arrays, device, memory, rows, workers
 from .accuracy import DType, all_inputs
-from .ops import checked, filled, gelu_form, is_tensor, product_table, uncompiled
+from .ops import context_of, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
 from .tables.chunks import CHUNK, gather
 
@@ -173,7 +173,7 @@ def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
     given = [gate] if up is None else [gate, up]
     if type(arrays.library_of(given[-1])) is not type(library):
         raise TypeError(f"gate is a {type(gate).__name__}, up a {type(up).__name__}: give one kind")
-    with checked(library, *given):
+    with context_of(library, *given):
         x = packed = library.view(gate)
         if up is None:
             x, z = halves(packed, gate_first)
@@ -189,7 +189,7 @@ def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
             from . import jax
 
             if out is not None:
-                library.check_out(out, gate)
+                library.refuse_out(out, gate)
             both = (x, z) if up is None else given
             return jax.product(table, *both).astype(dtype)
         if x.device != z.device:
@@ -215,7 +215,7 @@ def halves(packed: Any, gate_first: bool) -> tuple[Any, Any]:
 
 def _fill(table: Table, x: Any, z: Any, out: Any) -> None:
     """out = z·table(x) for views of one shape, out dense."""
-    x, z = (memory.flat(laid_out(view, out)) for view in (x, z))
+    x, z = (memory.flat(memory.laid_out(view, out)) for view in (x, z))
     product(table, x, z, memory.flat(out))
 
 
@@ -228,12 +228,3 @@ def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
         product(table, x, z, out.reshape(-1, width))
     else:
         _fill(table, *halves(packed, gate_first), out)
-
-
-def laid_out(view: Any, dense: Any) -> Any:
-    """The view, or a copy of it in the dtype and layout of a dense one."""
-    if view.dtype == dense.dtype and memory.same_layout(view, dense):
-        return view
-    copy = memory.scratch_like(dense)
-    copy[...] = view
-    return copy

@@ -61,6 +61,15 @@ def copy(source: Any, target: Any) -> None:
     target[...] = source
 
 
+def laid_out(view: Any, dense: Any) -> Any:
+    """The view, or a copy of it in the dtype and layout of a dense one."""
+    if view.dtype == dense.dtype and same_layout(view, dense):
+        return view
+    copy = scratch_like(dense)
+    copy[...] = view
+    return copy
+
+
 def flat(view: Any) -> Any:
     """A dense view as one dimension, in the order of memory."""
     return view.ravel("K")

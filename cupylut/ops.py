@@ -97,10 +97,10 @@ def _evaluate(table: Table, source: Any, target: Any) -> None:
         device.evaluate(table, x, y)
 
 
-def checked(library: arrays.NumpyArrays, *given: Any) -> AbstractContextManager[Any]:
+def context_of(library: arrays.NumpyArrays, *given: Any) -> AbstractContextManager[Any]:
     """Where to work on arrays of one library: the first one's device and stream.
 
-    A library looks at an array when it is asked for that, so all of them are.
+    A library looks at an array when it is asked for that, and may refuse it, so all of them are.
     """
     first, *_ = [library.context(x) for x in given]
     return first
@@ -124,7 +124,7 @@ def filled(
         fill(target)
         return library.finish(result, x)
     for operand in operands:
-        target = check_out(library, *operand, dtype, out)
+        target = out_view(library, *operand, dtype, out)
     if memory.is_dense(target):
         fill(target)
     else:
@@ -135,13 +135,13 @@ def filled(
     return out
 
 
-def check_out(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
+def out_view(library: arrays.NumpyArrays, x: Any, view: Any, dtype: DType, out: Any) -> Any:
     """The view of `out`, or an error that says how it does not fit x and the result's dtype."""
     if type(library) is arrays.NumpyArrays:
         x = view  # which a number or a list stands for
     if type(arrays.library_of(out)) is not type(library):
         raise arrays.wrong_kind(out, x)
-    library.check_out(out, x)
+    library.refuse_out(out, x)
     target = library.view(out)
     if target.device != view.device:
         raise arrays.wrong_device(target.device, view.device)

@@ -4,7 +4,7 @@ Rounding turns over in the middle between two neighbours. A middle has at most 1
 the 24 of a float32, so middle·scale is a float64 number, as is x = scale·q for the inputs: f(x) is
 compared with what is exact, and nothing is divided.
 
-That leaves f, of which float64 knows some 50 bits: see `lines.py` for where that is not enough.
+That leaves f, of which float64 knows some 50 bits: see `ties.py` for where that is not enough.
 """
 
 import ml_dtypes

@@ -46,7 +46,7 @@ from ..accuracy import (
     widened,
 )
 from ..declaration import Float64Array, Function
-from ..lines import beside_lines
+from ..ties import beside_lines
 from .chunks import gather
 from .grid import Grid
 from .table import Table, read_only

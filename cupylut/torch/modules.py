@@ -5,25 +5,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..functions import as_function
+from ..functions import checked_name
 from ..ops import gelu_form
 from .operators import activation, product
 from .packed import packed_product
 
 
-def _known(function: str) -> str:
-    """The name itself; raises TypeError or ValueError where it is none."""
-    if not isinstance(function, str):
-        raise TypeError(
-            f"function must be a name of cupylut.FUNCTIONS, not {type(function).__name__}; a table "
-            "is a callable of its own"
-        )
-    as_function(function)
-    return function
-
-
 class Activation(torch.nn.Module):  # type: ignore[misc]
-    """y = f(x) for every element, f a function of `cupylut.FUNCTIONS` by name.
+    """y = f(x) for every element, f a function by the name that `cupylut.tabulate` takes.
+
+    Those beyond `cupylut.FUNCTIONS` have tables in some dtypes only.
 
     Without parameters and state. There is no `inplace`.
 
@@ -34,9 +25,9 @@ class Activation(torch.nn.Module):  # type: ignore[misc]
     """
 
     def __init__(self, function: str) -> None:
-        """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
+        """function: a name, such as "gelu"; raises ValueError for one that is not known."""
         super().__init__()
-        self.function = _known(function)
+        self.function = checked_name(function)
 
     def forward(self, input: Tensor) -> Tensor:  # as PyTorch's modules have it
         return activation(input, self.function)
@@ -82,7 +73,7 @@ class QuickGELU(Activation):
 
 
 class Gated(torch.nn.Module):  # type: ignore[misc]
-    """y = f(gate)·up in one pass, f a function of `cupylut.FUNCTIONS` by name.
+    """y = f(gate)·up in one pass, f a function by name, as in `Activation`.
 
     Without up, the halves of the last axis of one tensor are gate and up, in this order.
 
@@ -93,9 +84,9 @@ class Gated(torch.nn.Module):  # type: ignore[misc]
     """
 
     def __init__(self, function: str) -> None:
-        """function: a name of `cupylut.FUNCTIONS`; raises ValueError for any other."""
+        """function: a name, such as "gelu"; raises ValueError for one that is not known."""
         super().__init__()
-        self.function = _known(function)
+        self.function = checked_name(function)
 
     def forward(self, gate: Tensor, up: Tensor | None = None) -> Tensor:
         if up is None:

@@ -1,4 +1,4 @@
-"""lines.py: 16-bit results of functions with parameters are rounded from the exact value."""
+"""ties.py: 16-bit results of functions with parameters are rounded from the exact value."""
 
 from collections.abc import Callable
 from typing import Any

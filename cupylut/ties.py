@@ -1,4 +1,4 @@
-"""On which side of a straight line f runs, where float64 no longer tells.
+"""On which side of a rounding tie f is, where float64 no longer tells.
 
 Rounding to a narrow dtype turns over in the middle between two neighbours, and the float64
 reference decides on which side f is. It is accurate enough except where f runs along a straight
