@@ -14,6 +14,10 @@ from torch.nn import functional  # noqa: TID251
 
 transformers = pytest.importorskip("transformers")
 
+from transformers.models.bloom.modeling_bloom import BloomGelu  # noqa: E402, TID251
+from transformers.models.esm.modeling_esm import gelu as gelu_of_esm  # noqa: E402, TID251
+from transformers.models.lxmert.modeling_lxmert import GeLU as LxmertGeLU  # noqa: E402, TID251
+
 from cupylut import FUNCTIONS  # noqa: E402
 from cupylut.functions import as_function  # noqa: E402
 from cupylut.torch import Activation  # noqa: E402
@@ -70,6 +74,8 @@ OF_TRANSFORMERS = {
 
 REPLACED: list[tuple[Any, str]] = [
     *((ACT2FN[name], what) for name, what in OF_TRANSFORMERS.items() if what in FUNCTIONS),
+    (BloomGelu(), "gelu_tanh"),
+    (LxmertGeLU(), "gelu"),
     (nn.GELU(), "gelu"),
     (nn.GELU(approximate="tanh"), "gelu_tanh"),
     (nn.SiLU(), "silu"),
@@ -83,6 +89,7 @@ REPLACED: list[tuple[Any, str]] = [
     (nn.Tanh(), "tanh"),
     (activations.ClippedGELUActivation(-0.17, 10), "gelu_10"),
     (functional.gelu, "gelu"),
+    (gelu_of_esm, "gelu"),
     (partial(functional.gelu, approximate="tanh"), "gelu_tanh"),
     (partial(functional.gelu, approximate="none"), "gelu"),
     (functional.silu, "silu"),
@@ -139,6 +146,10 @@ def test_what_transformers_tests_of_its_activations(monkeypatch: pytest.MonkeyPa
             get(name)
 
 
+class LouderBloom(BloomGelu):
+    pass
+
+
 class Louder(nn.GELU):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * super().forward(x)
@@ -159,6 +170,7 @@ def with_its_own_forward() -> nn.Module:
 LEFT: list[tuple[Any, str]] = [
     *((ACT2FN[name], what) for name, what in OF_TRANSFORMERS.items() if what not in FUNCTIONS),
     (Louder(), "may differ from its base class GELU"),
+    (LouderBloom(), "may differ from its base class BloomGelu"),
     (hooked(), "has hooks"),
     (with_its_own_forward(), "has a forward of its own"),
     (nn.SiLU(inplace=True), "works in place"),
@@ -166,6 +178,8 @@ LEFT: list[tuple[Any, str]] = [
     (nn.Softplus(threshold=5), "there is no table of softplus with beta 1, threshold 5"),
     (activations.ClippedGELUActivation(-10, 6), "there is no table of gelu clipped to [-10, 6]"),
     (activations.ClippedGELUActivation(0, 10), "there is no table of gelu clipped to [0, 10]"),
+    (nn.GLU(), "is the product of the halves of its input"),
+    (functional.glu, "is the product of the halves of its input"),
     (functional.relu, CHEAP),
     (partial(functional.silu, inplace=True), "is called with inplace"),
     (Activation("gelu"), "is a table already"),

@@ -4,7 +4,7 @@
 it, and says why a known one cannot be a table.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
@@ -49,6 +49,9 @@ def _always(function: str) -> Callable[..., Verdict]:
     return lambda *_: Verdict(reason=f"is {function}, which has no tables in every dtype")
 
 
+CHEAP = "costs no more than a copy"
+_HALVES = Verdict(reason="is the product of the halves of its input")
+
 # A version of transformers may lack some of these.
 _TRANSFORMERS = {
     "GELUActivation": "gelu",
@@ -65,7 +68,8 @@ _TRANSFORMERS = {
     "SqrtSoftplusActivation": "sqrtsoftplus",
     "XIELUActivation": "xielu",
 }
-_MODULES: dict[type, Callable[[Any], Verdict]] = {
+# What only one model has is listed by its full name, for importing all models would take long.
+_MODULES: dict[type | str, Callable[[Any], Verdict]] = {
     getattr(activations, name): _always(function)
     for name, function in _TRANSFORMERS.items()
     if hasattr(activations, name)
@@ -79,6 +83,10 @@ _MODULES: dict[type, Callable[[Any], Verdict]] = {
     nn.SELU: _always("selu"),
     nn.Sigmoid: _always("sigmoid"),
     nn.Tanh: _always("tanh"),
+    nn.GLU: lambda _: _HALVES,
+    # With √(2/π) to eight digits.
+    "transformers.models.bloom.modeling_bloom.BloomGelu": _always("gelu_tanh"),
+    "transformers.models.lxmert.modeling_lxmert.GeLU": _always("gelu"),
 }
 # Called with the keywords of a functools.partial, if any.
 _CALLABLES: dict[Any, Callable[..., Verdict]] = {
@@ -93,6 +101,9 @@ _CALLABLES: dict[Any, Callable[..., Verdict]] = {
     torch.selu: _always("selu"),
     torch.sigmoid: _always("sigmoid"),
     torch.tanh: _always("tanh"),
+    functional.glu: lambda **_: _HALVES,
+    "transformers.models.esm.modeling_esm.gelu": _always("gelu"),
+    "transformers.models.evolla.modeling_evolla.gelu": _always("gelu"),
 }
 # A kernel of their own costs no more than a copy of the tensor; neither would a table.
 _CHEAP_MODULES = (
@@ -119,14 +130,20 @@ def verdict(value: Any) -> Verdict:
     return _of_module(value) if isinstance(value, nn.Module) else _of_callable(value)
 
 
+def _form(value: Any, forms: Mapping[Any, Callable[..., Verdict]]) -> Callable[..., Verdict] | None:
+    """What is known of a class or function."""
+    return forms.get(value) or forms.get(f"{value.__module__}.{value.__qualname__}")
+
+
 def _of_module(module: nn.Module) -> Verdict:
     kind = type(module)
     if isinstance(module, Activation):
         return Verdict(reason="is a table already")
     if isinstance(module, _CHEAP_MODULES):
-        return Verdict(reason="costs no more than a copy")
-    if kind not in _MODULES:
-        known = next((base.__name__ for base in kind.__mro__ if base in _MODULES), None)
+        return Verdict(reason=CHEAP)
+    form = _form(kind, _MODULES)
+    if form is None:
+        known = next((base.__name__ for base in kind.__mro__ if _form(base, _MODULES)), None)
         return Verdict(reason=f"may differ from its base class {known}" if known else "")
     if "forward" in vars(module):
         return Verdict(reason="has a forward of its own")
@@ -136,7 +153,7 @@ def _of_module(module: nn.Module) -> Verdict:
         return Verdict(reason="has parameters, which a table would not follow")
     if getattr(module, "inplace", False):
         return Verdict(reason="works in place")
-    return _MODULES[kind](module)
+    return form(module)
 
 
 def _of_callable(value: Any) -> Verdict:
@@ -146,8 +163,9 @@ def _of_callable(value: Any) -> Verdict:
     if not isinstance(function, FunctionType | BuiltinFunctionType):
         return Verdict()
     if function in _CHEAP_CALLABLES:
-        return Verdict(reason="costs no more than a copy")
+        return Verdict(reason=CHEAP)
+    form = _form(function, _CALLABLES)
     try:
-        return _CALLABLES[function](**settings) if function in _CALLABLES else Verdict()
+        return form(**settings) if form else Verdict()
     except TypeError:
         return Verdict(reason=f"is called with {', '.join(settings)}")
