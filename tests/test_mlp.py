@@ -1,15 +1,18 @@
 """transformers/mlp.py: which forward methods are gated MLPs, and which only look like one."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import pytest
+import torch.nn.functional as F  # noqa: N812, TID251
+from torch import nn  # noqa: TID251
 
 from cupylut.transformers.mlp import GatedMLP, gated_mlp
 
 SEPARATE = GatedMLP("act", ("gate", "up"), ("down",))
 HALVES = GatedMLP("act", ("both",), ("down",))
+CALLED = GatedMLP(None, ("gate", "up"), ("down",), function="silu")
 
 
 class Is:
@@ -41,6 +44,15 @@ class Is:
         def indexed(self, x: Any) -> Any:
             halves = self.both(x).chunk(2, -1)
             return self.down(self.act(halves[0]) * halves[1])
+
+    class Called:
+        def by_name(self, x: Any) -> Any:
+            """LFM2's."""
+            return self.down(F.silu(self.gate(x)) * self.up(x))
+
+        def through_modules(self, x: Any) -> Any:
+            gate = nn.functional.silu(self.gate(x))
+            return self.down(self.up(x) * gate)
 
 
 class IsNot:
@@ -78,6 +90,22 @@ class IsNot:
         if self.training:
             x = self.gate(x)
         return self.down(self.act(self.gate(x)) * self.up(x))
+
+    def called_with_settings(self, x: Any) -> Any:
+        return self.down(F.silu(self.gate(x), inplace=True) * self.up(x))
+
+    def called_with_a_variable(self, x: Any) -> Any:
+        return self.down(F.gelu(self.gate(x), approximate=self.form) * self.up(x))
+
+    def a_cheap_one(self, x: Any) -> Any:
+        return self.down(F.relu(self.gate(x)) * self.up(x))
+
+    def a_local_name(self, x: Any) -> Any:
+        F = self.functions  # noqa: N806
+        return self.down(F.silu(self.gate(x)) * self.up(x))
+
+    def both_activated(self, x: Any) -> Any:
+        return self.down(F.silu(self.gate(x)) * F.silu(self.up(x)))
 
     def more_calls(self, x: Any) -> Any:
         _ = self.count(x)
@@ -129,6 +157,11 @@ class IsNot:
     def decorated(self, x: Any) -> Any:
         return self.down(self.act(self.gate(x)) * self.up(x))
 
+    def wrapped(self, x: Any) -> Any:
+        return self.down(self.act(self.gate(x)) * self.up(x))
+
+    wrapped = wraps(wrapped)(lambda self, x: 0)
+
     @property
     def a_property(self) -> Any:
         return self.down
@@ -146,6 +179,20 @@ def test_two_projections(forward: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("forward", methods(Is.Halves))
 def test_halves_of_one(forward: Callable[..., Any]) -> None:
     assert gated_mlp(forward) == HALVES
+
+
+@pytest.mark.parametrize("forward", methods(Is.Called))
+def test_the_activation_may_be_called_by_name(forward: Callable[..., Any]) -> None:
+    assert gated_mlp(forward) == CALLED
+
+
+def test_settings_may_be_part_of_it_and_the_input_may_be_both() -> None:
+    class GEGLU:
+        def forward(self, x: Any) -> Any:
+            x, gate = x.chunk(2, dim=-1)
+            return x * F.gelu(gate, approximate="tanh")
+
+    assert gated_mlp(GEGLU.forward) == GatedMLP(None, (), (), False, "gelu_tanh")
 
 
 def test_the_gate_may_be_the_second_half_and_more_may_follow() -> None:

@@ -196,6 +196,36 @@ def test_left_for_a_reason(value: Any, reason: str) -> None:
     assert holder.act is value
 
 
+class Calls(nn.Module):
+    """Activations that no attribute holds."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.gelu(x) + nn.functional.gelu(x) + torch.nn.functional.softplus(x, beta=2)
+        x = torch.sigmoid(x) + functional.gelu(x) + gelu_of_esm(x) + activations.gelu_new(x)
+        x = ACT2FN[self.name](x) + functional.glu(x)
+        # None of these is one, or costs more than a copy.
+        return functional.relu(x) + torch.exp(x) + self.linear(x) + torch.missing(x) + held(x)
+
+
+class Own(Calls):
+    def forward(self, x: Tensor, functional: Any) -> Tensor:
+        return functional.gelu(x)
+
+
+def test_calls_by_name_are_left() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), Calls(), Own(), Calls())
+    model[3].forward = torch.exp
+    handle = patch(model)
+    calls = (
+        "functional.gelu", "nn.functional.gelu", "torch.nn.functional.softplus", "torch.sigmoid",
+        "gelu_of_esm", "activations.gelu_new", "ACT2FN[self.name]", "functional.glu",
+    )  # fmt: skip
+    assert sorted(handle.left) == sorted(
+        ("1", "Calls", f"calls {call} in forward") for call in calls
+    )
+    assert not handle.replaced
+
+
 @pytest.mark.parametrize(
     "value",
     [

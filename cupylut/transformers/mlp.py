@@ -1,4 +1,4 @@
-"""Which gated MLP is it? `gated_mlp` reads the forward method of a module's class, and says.
+"""Which gated MLP is it? `gated_mlp` reads a method of a module's class, and says.
 
 It knows two forms, whatever the names in them and however many statements they are spread over:
 
@@ -6,51 +6,55 @@ It knows two forms, whatever the names in them and however many statements they 
     a, b = packed(x).chunk(2, dim=-1)
     down(f(a) * b)                            Phi-3, GLM, ModernBERT, …
 
+f is an attribute, or a function that is called by name, as `functional.silu` is in LFM2. There may
+be no projections: a mixture of experts has a method for the product alone.
+
 A method that does anything else, or decides anything, is none. That is also why it is read and not
 run on stand-ins for tensors, as torch.fx does: they see one branch of a decision only.
 """
 
 import ast
-import inspect
 import re
-import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+from .source import function_called, scope_of, tree_of
 
 
 @dataclass(frozen=True)
 class GatedMLP:
     """y = last(… first(f(gate)·up)) for the attributes of a module that these names stand for.
 
-    projections: of x, to gate and up; or one to both, as the two halves of its last dimension.
-    gate_first: whether the gate is the first half. down: what the product goes through in turn.
+    activation: f; or None, and function says what the method calls by name.
+    projections: of x, to gate and up; or one to both, as the two halves of its last dimension; or
+    none, where x is both. gate_first: whether the gate is the first half. down: what the product
+    goes through in turn.
     """
 
-    activation: str
+    activation: str | None
     projections: tuple[str, ...]
     down: tuple[str, ...]
     gate_first: bool = True
+    function: str | None = None
 
 
 @lru_cache(maxsize=1024)
 def gated_mlp(forward: Callable[..., Any]) -> GatedMLP | None:
-    """The gated MLP that a forward method is, or None; None also where its source is missing.
+    """The gated MLP that a method is, or None; None also where its source is missing.
 
     >>> from transformers.models.llama.modeling_llama import LlamaMLP
     >>> gated_mlp(LlamaMLP.forward)
     GatedMLP(activation='act_fn', projections=('gate_proj', 'up_proj'), down=('down_proj',), \
-gate_first=True)
+gate_first=True, function=None)
     """
-    try:
-        source = textwrap.dedent(inspect.getsource(forward))
-        (function,) = ast.parse(source).body
-    except (OSError, SyntaxError, TypeError, ValueError):  # a lambda, a class in an interpreter, …
+    function = tree_of(forward)
+    if function is None or hasattr(forward, "__wrapped__"):  # the source is not all that it does
         return None
     calls = sum(isinstance(node, ast.Call) for node in ast.walk(function))
     try:
-        result = _result(function)
+        result = _result(function, scope_of(forward))
     except KeyError:
         return None
     mlp = None if result is None else _recognise(result)
@@ -59,21 +63,31 @@ gate_first=True)
 
 
 def _calls(mlp: GatedMLP) -> int:
-    halving = len(mlp.projections) == 1
+    halving = len(mlp.projections) < 2
     return 1 + len(mlp.projections) + halving + len(mlp.down)
 
 
 class _Inline(ast.NodeTransformer):
-    """Puts their values in the place of variables; raises KeyError for any other name."""
+    """Puts their values in the place of variables; raises KeyError for any other name.
 
-    def __init__(self, values: dict[str, ast.expr]) -> None:
+    An activation that is called by name becomes a constant that is called.
+    """
+
+    def __init__(self, values: dict[str, ast.expr], scope: Mapping[str, Any]) -> None:
         self.values = values
+        self.scope = scope
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        function = function_called(node, self.scope)
+        if function is None:
+            return self.generic_visit(node)
+        return ast.Call(ast.Constant(function), [self.visit(node.args[0])], [])
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.values[node.id]
 
 
-def _result(function: ast.stmt) -> ast.expr | None:
+def _result(function: ast.FunctionDef, scope: Mapping[str, Any]) -> ast.expr | None:
     """What a method of straight-line code returns, as one expression in its argument x."""
     match function:
         case ast.FunctionDef(
@@ -89,7 +103,7 @@ def _result(function: ast.stmt) -> ast.expr | None:
             values: dict[str, ast.expr] = {"self": ast.Name("self"), x: ast.Name("x")}
         case _:
             return None
-    inline = _Inline(values)
+    inline = _Inline(values, scope)
     for statement in function.body:
         match statement:
             case ast.Expr(value=ast.Constant()):
@@ -120,8 +134,17 @@ def _call(node: ast.expr) -> tuple[str, ast.expr] | None:
     return None
 
 
+def _activated(node: ast.expr) -> tuple[str | None, str | None, ast.expr] | None:
+    """The attribute or else the function that is called, and its argument."""
+    match node:
+        case ast.Call(func=ast.Constant(value=str(function)), args=[argument]):
+            return None, function, argument
+    call = _call(node)
+    return None if call is None else (call[0], None, call[1])
+
+
 _PROJECTION = r"self\.(\w+)\(x\)"
-_HALF = _PROJECTION + r"\.chunk\(2, (?:dim=)?-1\)\[([01])\]"
+_HALF = rf"(?:{_PROJECTION}|x)\.chunk\(2, (?:dim=)?-1\)\[([01])\]"
 
 
 def _recognise(result: ast.expr) -> GatedMLP | None:
@@ -135,14 +158,15 @@ def _recognise(result: ast.expr) -> GatedMLP | None:
         case _:
             return None
     for activated, up in ((left, right), (right, left)):
-        if call := _call(activated):
-            activation, gate = call
+        if found := _activated(activated):
+            activation, function, gate = found
             texts = ast.unparse(gate), ast.unparse(up)
             gate_match, up_match = (re.fullmatch(_PROJECTION, text) for text in texts)
             if gate_match and up_match:
                 projections = gate_match[1], up_match[1]
-                return GatedMLP(activation, projections, tuple(down))
+                return GatedMLP(activation, projections, tuple(down), function=function)
             gate_match, up_match = (re.fullmatch(_HALF, text) for text in texts)
             if gate_match and up_match and gate_match[1] == up_match[1] and texts[0] != texts[1]:
-                return GatedMLP(activation, (gate_match[1],), tuple(down), gate_match[2] == "0")
+                packed = (gate_match[1],) if gate_match[1] else ()
+                return GatedMLP(activation, packed, tuple(down), gate_match[2] == "0", function)
     return None

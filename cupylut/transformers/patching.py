@@ -12,6 +12,7 @@ from torch import nn
 from ..tables import Table
 from .activations import Verdict, verdict
 from .mlp import gated_mlp
+from .source import written_out
 from .substitutes import Product, in_one_pass, substitute
 
 
@@ -88,8 +89,8 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     the halves of one projection, get the product in one pass; they keep their identity.
 
     Left are functions that cost no more than a copy, modules with hooks or with a forward of their
-    own, subclasses, and other settings than the tables'. Calls that are written out in a forward
-    method are not seen.
+    own, subclasses, other settings than the tables', and activations that a forward method calls by
+    name. Formulas that are written out are not seen.
 
     tables: for activations by name, as the handle has them, tables to take instead of the usual
     ones, for inference; see `linear_tables`. Raises ValueError for a name that is not replaced.
@@ -114,7 +115,7 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     slots: list[Slot] = []
     made: dict[tuple[int, int], Any] = {}
     chosen: dict[int | str, Table] = {}  # a module may have several names, and is one
-    gates: dict[tuple[int, str], str] = {}
+    gates: dict[tuple[int, str | None], str] = {}
     if verdict(model) != Verdict():
         left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
     for name, _, _, value, (function, _) in members(model):
@@ -136,14 +137,39 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
         raise ValueError(f"tables for {', '.join(tables)}, which are no activations to replace")
     for name, module in model.named_modules():
         kind: Any = type(module)
-        mlp = None if "forward" in vars(module) else gated_mlp(kind.forward)
-        if mlp is not None and (id(module), mlp.activation) in gates:
-            form = Product(mlp, gates[id(module), mlp.activation])
+        form = _form(module, gates)
+        if form is not None:
             slots.append(Slot(module, "__class__", kind, in_one_pass(kind, form)))
             replaced.append(Found(name, kind.__name__, str(form)))
+        methods = [m for m in _methods(module) if form is None or form.method != m]
+        calls = [f"calls {call} in {m}" for m in methods for call in written_out(getattr(kind, m))]
+        left += [Found(name, kind.__name__, call) for call in calls]
     for slot in slots:
         setattr(slot.owner, slot.attribute, slot.after)
     return Patch(replaced, left, slots)
+
+
+def _methods(module: nn.Module) -> list[str]:
+    """What to read of a module: nothing of an activation, nor what it has for its own.
+
+    The experts of a mixture have a method for the product, called by all that evaluate them
+    together; their forward evaluates one after the other.
+    """
+    if verdict(module) != Verdict():
+        return []
+    both = "forward", "_apply_gate"
+    return [m for m in both if hasattr(type(module), m) and m not in vars(module)]
+
+
+def _form(module: nn.Module, gates: Mapping[tuple[int, str | None], str]) -> Product | None:
+    """The gated MLP that a module is, if its activation is one of the gates or called by name."""
+    for method in _methods(module):
+        mlp = gated_mlp(getattr(type(module), method))
+        if mlp is not None:
+            function = mlp.function or gates.get((id(module), mlp.activation))
+            if function is not None:
+                return Product(mlp, function, method)
+    return None
 
 
 def _identity(name: str, value: Any) -> int | str:

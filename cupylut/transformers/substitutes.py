@@ -19,16 +19,17 @@ from .mlp import GatedMLP
 
 @dataclass(frozen=True)
 class Product:
-    """The forward of a gated MLP with the product in one pass."""
+    """The method of a gated MLP, usually its forward, with the product in one pass."""
 
     mlp: GatedMLP
     function: str
+    method: str = "forward"
 
     def __str__(self) -> str:
         return f"{self.function} and the product in one pass"
 
     def __call__(self, module: Any, x: Tensor) -> Any:
-        gate, *up = (getattr(module, name)(x) for name in self.mlp.projections)
+        gate, *up = [getattr(module, name)(x) for name in self.mlp.projections] or [x]
         if not up:
             y = packed_product(gate, self.function, self.mlp.gate_first)
         elif gate.dtype == up[0].dtype and gate.shape == up[0].shape:
@@ -42,12 +43,12 @@ class Product:
 
 @cache
 def in_one_pass(base: type, form: Product) -> type:
-    """A subclass with that forward, for a module to have as its class.
+    """A subclass with that method, for a module to have as its class.
 
     So the module, with its parameters, hooks and whoever refers to it, stays the same.
     """
 
-    def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         (x,) = (*args, *kwargs.values())
         return form(self, x)
 
@@ -57,7 +58,7 @@ def in_one_pass(base: type, form: Product) -> type:
     namespace = {
         "__module__": __name__,
         "__doc__": f"{base.__name__} with {form}.",
-        "forward": forward,
+        form.method: method,
         "extra_repr": lambda self: str(form),
         "__reduce_ex__": reduce,
     }
