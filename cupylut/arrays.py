@@ -1,9 +1,9 @@
 """What array is this? The libraries' arrays seen as NumPy or CuPy arrays over the same memory.
 
 One small class a library, found by where the array's type comes from, so that nothing is imported
-that the caller has not imported. Each knows how to *view* an array without a copy, how to allocate
-a result of the same kind, and on which device and stream to work. Layout, promotion and `out=` are
-then settled once, on the views.
+that the caller has not imported but CuPy, for an array on a GPU. Each knows how to *view* an array
+without a copy, how to allocate a result of the same kind, and on which device and stream to work.
+Layout, promotion and `out=` are then settled once, on the views.
 """
 
 import sys

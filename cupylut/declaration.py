@@ -67,6 +67,7 @@ class Function:
     reference of the derivative; `kinks` are the points where branches meet, so that f″ jumps.
     `parameters` follow x in calls of both references. `cuda` is the function as a C++ expression in
     the double ``x``; without it, node values are uploaded instead of computed on the device.
+    `source` is where the function was described.
 
     >>> from cupylut import FUNCTIONS
     >>> FUNCTIONS["gelu"]([-np.inf, -1.0, 0.0, np.inf])
@@ -85,6 +86,7 @@ class Function:
     cuda: str | None = None
     parameters: tuple[float, ...] = ()
     kinks: tuple[float, ...] = ()
+    source: str = ""
 
     def __call__(self, x: ArrayLike) -> Float64Array:
         """f(x) in float64."""

@@ -1,6 +1,6 @@
 """The GPU side: read the kernels, compile them with cupy.RawModule, keep tables resident, launch.
 
-CuPy is imported here (and in arrays.py) only, and only when a GPU array has arrived.
+CuPy is imported by `require_cupy` alone, when a GPU array has arrived.
 """
 
 import os

@@ -3,13 +3,8 @@
 A declaration says everything the rest of the library needs: a float64 reference that keeps its
 *relative* accuracy in the negative tail (``x * ndtr(x)``, never ``1 + erf``, which cancels), the
 derivative, the straight lines that the function approaches on either side, its symmetry, and the
-same expression for the CUDA compiler. To add a function, add one declaration: tables, kernels,
-array front ends and tests take it from ``FUNCTIONS``.
-
-Sources: Hendrycks and Gimpel, arXiv 1606.08415 (gelu and its tanh form, quick_gelu as x·σ(1.702x));
-Elfving et al., Neural Networks 107 (silu); Misra, arXiv 1908.08681 (mish); Howard et al., arXiv
-1905.02244 (hardswish); Ma et al., arXiv 2209.10655 (laplace); Klambauer et al., arXiv 1706.02515
-(selu).
+same expression for the CUDA compiler. Tables, kernels, front ends and tests take all that from
+``FUNCTIONS``. docs/architecture.md says what else a new function needs.
 """
 
 import difflib
@@ -131,7 +126,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Function:
 
 
 def elu(alpha: float = 1.0) -> Function:
-    """x for x > 0, alpha·(eˣ − 1) elsewhere. Clevert et al., arXiv 1511.07289."""
+    """x for x > 0, alpha·(eˣ − 1) elsewhere."""
     return Function(
         name=_named("elu", (alpha,), (1.0,)),
         formula=f"max(x, 0) + {alpha:g}·(e^min(x, 0) − 1)",
@@ -142,14 +137,12 @@ def elu(alpha: float = 1.0) -> Function:
         right=IDENTITY,
         cuda=f"x > 0 ? x : {alpha!r} * expm1(x)",
         kinks=(0.0,),
+        source="Clevert, Unterthiner and Hochreiter, arXiv 1511.07289",
     )
 
 
 def xielu(alpha_p: float = 0.8, alpha_n: float = 0.8, beta: float = 0.5) -> Function:
-    """alpha_p·x² + beta·x for x > 0, alpha_n·(eˣ − 1 − x) + beta·x elsewhere.
-
-    Huang and Schlag, arXiv 2411.13010.
-    """
+    """alpha_p·x² + beta·x for x > 0, alpha_n·(eˣ − 1 − x) + beta·x elsewhere."""
     return Function(
         name=_named("xielu", (alpha_p, alpha_n, beta), (0.8, 0.8, 0.5)),
         formula=f"{alpha_p:g}·max(x, 0)² + {alpha_n:g}·(e^min(x, 0) − 1 − min(x, 0)) + {beta:g}·x",
@@ -159,6 +152,7 @@ def xielu(alpha_p: float = 0.8, alpha_n: float = 0.8, beta: float = 0.5) -> Func
         left=Tail(beta - alpha_n, -alpha_n),
         right=None,
         kinks=(0.0,),
+        source="Huang and Schlag, arXiv 2411.13010",
     )
 
 
@@ -181,6 +175,7 @@ _DECLARATIONS = (
         right=IDENTITY,
         symmetry="gate",
         cuda="0.5 * x * erfc(x * -0.70710678118654752440)",
+        source="Hendrycks and Gimpel, arXiv 1606.08415",
     ),
     Function(
         name="gelu_tanh",
@@ -191,6 +186,7 @@ _DECLARATIONS = (
         right=IDENTITY,
         symmetry="gate",
         cuda="x / (1 + exp(-1.5957691216057308 * x * (1 + 0.044715 * x * x)))",
+        source="Hendrycks and Gimpel, arXiv 1606.08415",
     ),
     Function(
         name="silu",
@@ -201,6 +197,7 @@ _DECLARATIONS = (
         right=IDENTITY,
         symmetry="gate",
         cuda="x / (1 + exp(-x))",
+        source="Elfving, Uchibe and Doya, Neural Networks 107 (arXiv 1702.03118)",
     ),
     Function(
         name="quick_gelu",
@@ -211,6 +208,7 @@ _DECLARATIONS = (
         right=IDENTITY,
         symmetry="gate",
         cuda="x / (1 + exp(-1.702 * x))",
+        source="Hendrycks and Gimpel, arXiv 1606.08415, as x·σ(1.702·x)",
     ),
     Function(
         name="mish",
@@ -220,6 +218,7 @@ _DECLARATIONS = (
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         cuda="x * tanh(log1p(exp(x)))",
+        source="Misra, arXiv 1908.08681",
     ),
     Function(
         name="softplus",
@@ -230,6 +229,7 @@ _DECLARATIONS = (
         right=IDENTITY,
         symmetry="gate",
         cuda="x > 0 ? x + log1p(exp(-x)) : log1p(exp(x))",
+        source="Dugas et al., Advances in Neural Information Processing Systems 13 (2001)",
     ),
     Function(
         name="sigmoid",
@@ -261,6 +261,7 @@ _DECLARATIONS = (
         symmetry="gate",
         cuda="x < -3 ? -0.0 : x * (fmin(x, 3.0) + 3) / 6",
         kinks=(-3.0, 3.0),
+        source="Howard et al., arXiv 1905.02244",
     ),
     Function(
         name="laplace",
@@ -270,6 +271,7 @@ _DECLARATIONS = (
         left=ZERO,
         right=Tail(0.0, 1.0),
         cuda="0.5 * erfc((0.707107 - x) / 0.282095 * 0.70710678118654752440)",
+        source="Ma et al., arXiv 2209.10655",
     ),
     Function(
         name="gelu_10",
@@ -292,6 +294,7 @@ _DECLARATIONS = (
         right=Tail(_SELU[1], 0.0),
         cuda=f"{_SELU[1]!r} * (x > 0 ? x : {_SELU[0]!r} * expm1(x))",
         kinks=(0.0,),
+        source="Klambauer et al., arXiv 1706.02515",
     ),
     elu(),
     leaky_relu(),

@@ -132,7 +132,7 @@ def fused(
     function: f, by the name that `cupylut.tabulate` takes, with parameters as in "elu(0.5)". Those
     beyond `cupylut.FUNCTIONS` have tables in some dtypes only.
 
-    x: an array as `cupylut.gelu` takes, with the rules for dtypes that are there.
+    x: an array as `cupylut.gelu` takes, but none of Dask, with the rules for dtypes that are there.
 
     bias: one dimension, an element for each place in x's last axis. scale: the same, or one number;
     as an array without dimensions it can be learnt.

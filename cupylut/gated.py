@@ -105,8 +105,8 @@ def swiglu(gate: Any, up: Any = None, *, order: Order = "gate_up", out: Any = No
     """y = silu(gate)·up = gate·σ(gate)·up, in one pass.
 
     gate, up: arrays of one kind, shape, device and dtype (float16, bfloat16, float32, float64, or
-    integers, which become the float that NumPy's functions make of them), as in `cupylut.gelu`;
-    under PyTorch's autocast up is converted to gate's dtype.
+    integers, which become the float that NumPy's functions make of them), as in `cupylut.gelu`,
+    but not Dask's; under PyTorch's autocast up is converted to gate's dtype.
 
     Without up, the first array is packed: the halves of its last axis are gate and up, in this
     order as Hugging Face and vLLM have them, or for order="up_gate" in the other, as

@@ -313,12 +313,13 @@ def _activation(function: Function) -> Callable[..., Any]:
         return apply(function.name, x, out)
 
     at_one = f"{function(1.0):.4f}"
+    source = f"\n    Source: {function.source}.\n" if function.source else ""
     activation.__name__ = activation.__qualname__ = function.name
     activation.__doc__ = f"""y = {function.formula}.
 
     x, out, the result and the errors raised are those of `cupylut.gelu`. The limits are
     f(−inf) = {function(-np.inf):g} and f(+inf) = {function(np.inf):g}; NaN gives NaN.
-
+{source}
     >>> print(f"{{{function.name}(1.0):.4f}}")
     {at_one}
     """

@@ -96,7 +96,7 @@ def main(names: list[str]) -> None:
     for name in names:
         found = compare(shipped_polynomial(name), stride=1)
         print(f"{name}: {found.worst:.4f} ulp at {found.at!r}, {found.tried:,} inputs", flush=True)
-        file = Path(data.__file__).with_name(file_name(PolynomialTable.kind, name, FLOAT32))
+        file = Path(data.__file__).parent / file_name(PolynomialTable.kind, name, FLOAT32)
         worst = math.ceil(found.worst * 1e4) / 1e4
         text = file.read_text(encoding="utf-8")
         text = re.sub(r"(?m)^(# worst_ulp = ).*$", rf"\g<1>{worst}", text)
