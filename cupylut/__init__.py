@@ -40,6 +40,8 @@ from .tabulate import quantized as quantized
 from .tabulate import tabulate as tabulate
 from .workers import set_workers as set_workers
 
+# The modules fused, search and tabulate are hidden behind their functions here; `from
+# cupylut.search import …` finds them.
 _MODULES = "jax", "torch", "transformers"
 
 

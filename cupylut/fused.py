@@ -164,7 +164,7 @@ def fused(
     if not is_tensor(x):
         return _run(function, x, operands, out)
     if out is None:
-        from .torch.fused import fused  # above this module; imports torch
+        from .torch.fused_activation import fused  # above this module; imports torch
 
         return fused(x, function, **operands)
     return uncompiled(_run, function, x, operands, out)

@@ -141,7 +141,9 @@ __device__ __forceinline__ unsigned high_word(double x) { return __double2hiint(
 __device__ __forceinline__ double from_words(unsigned high, unsigned low) {
     return __hiloint2double(high, low);
 }
-__device__ __forceinline__ double fused(double a, double b, double c) { return __fma_rn(a, b, c); }
+__device__ __forceinline__ double fused_multiply_add(double a, double b, double c) {
+    return __fma_rn(a, b, c);
+}
 
 struct Float16 { unsigned short bits; };
 struct BFloat16 { unsigned short bits; };
@@ -172,10 +174,12 @@ __device__ __forceinline__ void narrow(float x, BFloat16& r) {
 
 // What the types have in common, whichever compiler it is.
 
-// a·b + c: rounded twice in double, as NumPy does; `fused` is rounded once in either.
+// a·b + c: rounded twice in double, as NumPy does; `fused_multiply_add` is rounded once in either.
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return a * b + c; }
 
-__device__ __forceinline__ float fused(float a, float b, float c) { return multiply_add(a, b, c); }
+__device__ __forceinline__ float fused_multiply_add(float a, float b, float c) {
+    return multiply_add(a, b, c);
+}
 __device__ __forceinline__ double add(double a, double b) { return a + b; }
 __device__ __forceinline__ double multiply(double a, double b) { return a * b; }
 

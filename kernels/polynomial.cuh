@@ -5,11 +5,11 @@
 #include "floating.cuh"
 
 // P(d) = (first coefficient + rest) + c[1]·d + … of one segment; rest is what rounding cost c[0].
-template <typename Real, int degree>
-struct alignas((degree + 2) * sizeof(Real) % 16 == 0  ? 16
-               : (degree + 2) * sizeof(Real) % 8 == 0 ? 8
+template <typename Real, int DEGREE>
+struct alignas((DEGREE + 2) * sizeof(Real) % 16 == 0  ? 16
+               : (DEGREE + 2) * sizeof(Real) % 8 == 0 ? 8
                                                       : 4) Segment {
-    Real c[degree + 1];
+    Real c[DEGREE + 1];
     Real rest;
 };
 
@@ -27,10 +27,10 @@ struct Side {
 
 // What the lookup needs beside the segments; passed by value.
 // Precondition: for every a ≤ limit of a side the index below is that of an entry.
-template <typename Real_, int degree, bool product>
+template <typename Real_, int DEGREE, bool PRODUCT>
 struct PolynomialTable {
     using Real = Real_;
-    using Entry = Segment<Real, degree>;
+    using Entry = Segment<Real, DEGREE>;
 
     Side<Real> left, right;
     Real keep;  // f(x) = x where |x| ≤ keep: 0, or −1 for nowhere
@@ -40,16 +40,17 @@ struct PolynomialTable {
         const Real a = bounded_magnitude(x, side.limit);
         const unsigned number = leading_word(add(a, side.offset)) >> side.shift;
         const unsigned middle = __funnelshift_l(0x80000000u, number, side.shift);  // 1 behind it
-        const Real d = add(a, fused(from_leading_word<Real>(middle), Real(-1), side.offset));
+        const Real center = from_leading_word<Real>(middle);
+        const Real d = add(a, fused_multiply_add(center, Real(-1), side.offset));
 
         const Entry& p = entries[number - side.first];
-        Real r = p.c[degree];
+        Real r = p.c[DEGREE];
 #pragma unroll
-        for (int i = degree - 1; i > 0; --i) r = fused(d, r, p.c[i]);
-        r = fused(d, r, p.rest);
-        const Real z = product ? fused(a, p.c[0], multiply(a, r)) : add(p.c[0], r);
-        const Real beside = fused(z, side.scale, side.intercept);
-        const Real y = fused(side.slope, bounded_magnitude(x, side.reach), beside);
+        for (int i = DEGREE - 1; i > 0; --i) r = fused_multiply_add(d, r, p.c[i]);
+        r = fused_multiply_add(d, r, p.rest);
+        const Real z = PRODUCT ? fused_multiply_add(a, p.c[0], multiply(a, r)) : add(p.c[0], r);
+        const Real beside = fused_multiply_add(z, side.scale, side.intercept);
+        const Real y = fused_multiply_add(side.slope, bounded_magnitude(x, side.reach), beside);
         return where_exceeds(x, keep, y, x);
     }
 };

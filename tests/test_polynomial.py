@@ -186,15 +186,15 @@ def test_values_at_a_jump() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("fused(d, r, p.rest)", "multiply(d, r)"),
-        ("fused(d, r, p.c[i])", "fused(d, r, p.c[i + 1])"),
+        ("fused_multiply_add(d, r, p.rest)", "multiply(d, r)"),
+        ("fused_multiply_add(d, r, p.c[i])", "fused_multiply_add(d, r, p.c[i + 1])"),
         ("positive(x) ? right : left", "positive(x) ? left : right"),
         ("middle = __funnelshift_l(0x80000000u, number,", "middle = __funnelshift_l(0u, number,"),
         ("Real(-1), side.offset))", "Real(-1), Real(0)))"),
         ("number - side.first", "number - side.first - 1"),
         ("bounded_magnitude(x, side.limit)", "bounded_magnitude(x, side.limit / 2)"),
         ("bounded_magnitude(x, side.reach)", "bounded_magnitude(x, side.limit)"),
-        ("fused(a, p.c[0], multiply(a, r))", "multiply(a, add(p.c[0], r))"),
+        ("fused_multiply_add(a, p.c[0], multiply(a, r))", "multiply(a, add(p.c[0], r))"),
         ("where_exceeds(x, keep, y, x)", "y"),
     ],
 )

@@ -20,7 +20,7 @@ from torch_samples import close, numbers
 import cupylut
 import cupylut.torch
 from cupylut import device, rows
-from cupylut.torch import fused as torch_fused
+from cupylut.torch import fused_activation as torch_fused
 from cupylut.torch import packed as torch_packed
 
 # Of torch.jit inside torch.func.jvp.

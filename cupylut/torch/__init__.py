@@ -1,13 +1,14 @@
 """PyTorch: the functions as modules, in place of those of `torch.nn`.
 
-The functions themselves are `cupylut.gelu` and so on, which take tensors; `activation`, `product`
-and `packed_product` are the same for a function by name.
+The functions themselves are `cupylut.gelu` and so on, which take tensors; `activation`, `product`,
+`packed_product` and `fused` are the same for a function by name, and take their arguments in the
+order of the operators in `torch.ops.cupylut`.
 
 `cupylut.gelu(tensor)` imports by itself what it needs. A program that loads an exported model
 imports this module beforehand, so that its operators are there.
 """
 
-from . import fused as fused  # whose operator an exported model may need
+from .fused_activation import fused as fused
 from .modules import GEGLU as GEGLU
 from .modules import GELU as GELU
 from .modules import Activation as Activation

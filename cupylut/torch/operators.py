@@ -1,7 +1,7 @@
 """PyTorch operators: the functions with derivatives, batching rules and shapes.
 
 Operators in `torch.ops.cupylut` are all that autograd, torch.compile, torch.export and torch.func
-see: three here, and those of packed.py and fused.py. A function goes by its key, a
+see: three here, and those of packed.py and fused_activation.py. A function goes by its key, a
 string such as "gelu", "elu(0.5)" or "gelu_derivative":
 
     activation(x, f)                  f(x)

@@ -138,7 +138,7 @@ inline float multiply_add_saturated(float a, float b, float c) {
 inline float add(float a, float b) { return a + b; }
 inline float subtract(float a, float b) { return a - b; }
 inline float multiply(float a, float b) { return a * b; }
-inline double fused(double a, double b, double c) { return std::fma(a, b, c); }
+inline double fused_multiply_add(double a, double b, double c) { return std::fma(a, b, c); }
 
 // Not std::fmin, which returns NaN for a signalling one.
 inline float bounded_magnitude(float x, float bound) {
