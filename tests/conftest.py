@@ -5,6 +5,8 @@ import os
 import host_cuda
 import pytest
 
+pytest.register_assert_rewrite("samples")
+
 # JAX would take most of a GPU's memory at its first use, and leave too little for the others.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 

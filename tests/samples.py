@@ -1,4 +1,4 @@
-"""What the tests of arrays share: inputs with special values, and equality to the last bit."""
+"""What tests share: inputs with special values, a table's NumPy half, equality to the last bit."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cupylut.accuracy import DTYPES
+from cupylut.tables import Table
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
@@ -28,3 +29,19 @@ def values(shape: Any, dtype: Any) -> Any:
     if x.size > 3:
         x.flat[:3] = np.nan, -np.inf, -0.0
     return x
+
+
+def evaluate(table: Table, x: np.ndarray) -> np.ndarray:
+    y = np.empty_like(x)
+    table.evaluate(x, y)
+    return y
+
+
+def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
+    """Equal to the last bit, signs of zero included; any NaN equals any NaN."""
+    pattern = f"u{a.itemsize}"
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        nan = np.isnan(a) & np.isnan(b)
+    differ = (a.view(pattern) != b.view(pattern)) & ~nan
+    assert a.shape == b.shape
+    assert not differ.any(), f"{differ.sum()} differ, first {a[differ][0]!r} and {b[differ][0]!r}"

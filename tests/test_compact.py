@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cubin import compile_kernel, instructions, lookup_defines, vector_loop
-from host_cuda import SANITIZERS, Program
-from test_elementwise import mutated
-from test_linear import assert_same_bits, evaluate
+from host_cuda import SANITIZERS, Program, mutated
+from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, CompactTable, load, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened

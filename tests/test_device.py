@@ -19,7 +19,8 @@ from cubin import (
     resources,
     vector_loop,
 )
-from test_linear import assert_same_bits, inputs
+from samples import assert_same_bits
+from test_linear import inputs
 
 from cupylut import FUNCTIONS, device, tabulate
 from cupylut.accuracy import DTYPES

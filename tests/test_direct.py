@@ -11,10 +11,9 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
-from host_cuda import SANITIZERS, HostError, Program
-from test_elementwise import mutated
-from test_functions import EXACT, mp
-from test_linear import assert_same_bits
+from exact import EXACT, mp
+from host_cuda import SANITIZERS, HostError, Program, mutated
+from samples import assert_same_bits
 
 import cupylut
 from cupylut import tabulate

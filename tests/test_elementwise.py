@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import host_cuda
 import numpy as np
 import pytest
-from host_cuda import SANITIZERS, Program
-from test_linear import assert_same_bits
+from host_cuda import FINDINGS, SANITIZERS, Program, mutated
+from samples import assert_same_bits
 
 from cupylut import LinearTable, tabulate
 from cupylut.accuracy import DTYPES
@@ -94,18 +93,6 @@ def test_under_sanitizers(sanitizer: str, dtype: np.dtype) -> None:
     assert_same_bits(in_global.elementwise(table, x), table(x))
 
 
-def mutated(folder: Path, file: str, old: str, new: str) -> Path:
-    """A copy of the kernels with one change."""
-    for source in host_cuda.KERNELS.iterdir():
-        if source.suffix in (".cu", ".cuh"):
-            text = source.read_text(encoding="utf-8")
-            if source.name == file:
-                assert text.count(old) >= 1, f"{old!r} is no longer in {file}: update this test"
-                text = text.replace(old, new)
-            (folder / source.name).write_text(text, encoding="utf-8")
-    return folder
-
-
 # One change a line, and the sanitizer that finds it (None: the bits differ).
 CHANGES = [
     (None, "stream.cuh", "i += step;", "i += step + 1;"),
@@ -128,12 +115,6 @@ CHANGES = [
     (None, "stream.cuh", "gridDim.x) * blockDim.x;", "gridDim.x) * (blockDim.x + 1);"),
     ("thread", "stream.cuh", "if constexpr (IN_SHARED) __syncthreads();", ""),
 ]
-FINDINGS = {
-    None: "differ",
-    "undefined": "misaligned address",
-    "address": "AddressSanitizer",
-    "thread": "data race",
-}
 
 
 @pytest.mark.parametrize(("sanitizer", "file", "old", "new"), CHANGES, ids=[c[3] for c in CHANGES])

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import assert_same_bits, evaluate
 from scipy.special import expit
-from test_linear import assert_same_bits, evaluate
 from test_polynomial import FLOAT32, errors, inputs
 
 from cupylut import FUNCTIONS, PolynomialTable

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from host_cuda import SANITIZERS, Program
-from test_linear import assert_same_bits
+from samples import assert_same_bits
 
 import cupylut
 from cupylut import FullTable, tabulate

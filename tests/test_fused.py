@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import torch  # noqa: TID251
 from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
-from host_cuda import Program
-from samples import BFLOAT16, by_dtype, same, values
+from host_cuda import Program, mutated
+from samples import BFLOAT16, assert_same_bits, by_dtype, same, values
 from scipy import special
-from test_elementwise import mutated
-from test_linear import assert_same_bits
 
 import cupylut
 from cupylut import FUNCTIONS, device, ops

@@ -12,8 +12,8 @@ import host_cuda
 import numpy as np
 import pytest
 from exhaustive import FINITE, STRIDE, Found, compare
-from test_elementwise import mutated
-from test_linear import assert_same_bits, evaluate
+from host_cuda import mutated
+from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, tabulate
 from cupylut.accuracy import ulp

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
-from host_cuda import SANITIZERS, Program
-from samples import BFLOAT16, by_dtype
-from test_elementwise import FINDINGS, mutated
-from test_linear import assert_same_bits
+from host_cuda import FINDINGS, SANITIZERS, Program, mutated
+from samples import BFLOAT16, assert_same_bits, by_dtype
 
 import cupylut
 from cupylut import FUNCTIONS, device, gated, ops

@@ -6,7 +6,8 @@ import jax  # noqa: TID251
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from test_quantized import as_bits, as_tensor, bits, by_pair
+from samples import bits
+from test_quantized import as_bits, as_tensor, by_pair
 
 from cupylut import QuantizedTable, quantized
 from cupylut.accuracy import all_inputs

@@ -8,6 +8,7 @@ from typing import Any
 import host_cuda
 import numpy as np
 import pytest
+from samples import assert_same_bits
 from stand_in import (  # noqa: F401
     ATTRIBUTES,
     COMPILED,
@@ -20,7 +21,7 @@ from stand_in import (  # noqa: F401
     cupy,
     is_argument,
 )
-from test_linear import assert_same_bits, inputs
+from test_linear import inputs
 
 from cupylut import FUNCTIONS, device, ops, quantized, tabulate
 from cupylut.accuracy import DTYPES, all_inputs

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, Function, LinearTable, search
 from cupylut.accuracy import DTYPES, all_inputs, ulp
@@ -41,12 +42,6 @@ def inputs(table: LinearTable, count: int = 20_000) -> np.ndarray:
 def float64(x: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # signalling NaN
         return x.astype(np.float64)
-
-
-def evaluate(table: LinearTable, x: np.ndarray) -> np.ndarray:
-    y = np.empty_like(x)
-    table.evaluate(x, y)
-    return y
 
 
 @every_function
@@ -121,16 +116,6 @@ def test_kernel_computes_the_same_bits(f: Function, dtype: np.dtype, compiler: s
         x = inputs(table)
         y = host_cuda.Program().elementwise(table, x)
         assert_same_bits(y, evaluate(table, x))
-
-
-def assert_same_bits(a: np.ndarray, b: np.ndarray) -> None:
-    """Equal to the last bit, signs of zero included; any NaN equals any NaN."""
-    pattern = f"u{a.itemsize}"
-    with np.errstate(invalid="ignore"):  # signalling NaN
-        nan = np.isnan(a) & np.isnan(b)
-    differ = (a.view(pattern) != b.view(pattern)) & ~nan
-    assert a.shape == b.shape
-    assert not differ.any(), f"{differ.sum()} differ, first {a[differ][0]!r} and {b[differ][0]!r}"
 
 
 @every_dtype

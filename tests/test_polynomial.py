@@ -11,9 +11,9 @@ from pathlib import Path
 import host_cuda
 import numpy as np
 import pytest
+from host_cuda import mutated
+from samples import assert_same_bits, evaluate
 from scipy.special import expit
-from test_elementwise import mutated
-from test_linear import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.accuracy import ulp

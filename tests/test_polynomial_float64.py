@@ -7,7 +7,7 @@ from dataclasses import replace
 import host_cuda
 import numpy as np
 import pytest
-from test_linear import assert_same_bits, evaluate
+from samples import assert_same_bits, evaluate
 
 import cupylut
 from cupylut import PolynomialTable, tabulate

@@ -13,7 +13,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from test_functions import EXACT, mp
+from exact import EXACT, mp
+from samples import bits
 
 import cupylut
 from cupylut import FUNCTIONS, QuantizedTable, memory, quantized
@@ -29,10 +30,6 @@ by_pair = pytest.mark.parametrize(
 
 # Powers of two meet ties, the rest of the scales as they come; tiny ones meet the slope at zero.
 SCALES = [(1.0, 1.0), (0.5, 1.0), (0.05, 0.02), (2.0**-100, 2.0**-100)]
-
-
-def bits(x: np.ndarray) -> np.ndarray:
-    return x.view(f"u{x.itemsize}")
 
 
 def numbers(dtype: np.dtype) -> np.ndarray:

@@ -14,9 +14,9 @@ from cubin import (
     stored_bytes,
     vector_loop,
 )
-from host_cuda import SANITIZERS, HostError, Program
-from test_elementwise import mutated
-from test_quantized import bits, by_pair
+from host_cuda import SANITIZERS, HostError, Program, mutated
+from samples import bits
+from test_quantized import by_pair
 
 from cupylut import QuantizedTable, quantized
 from cupylut.accuracy import all_inputs

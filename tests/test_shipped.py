@@ -8,7 +8,7 @@ import pytest
 from exhaustive import FINITE, POLYNOMIALS, compare, shipped_polynomial
 from hypothesis import given
 from hypothesis import strategies as st
-from test_linear import assert_same_bits, evaluate
+from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.data.hard_cases import with_derivatives

@@ -11,10 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cubin import compile_kernel, parameters
-from host_cuda import Program
-from samples import BFLOAT16
-from test_elementwise import mutated
-from test_linear import assert_same_bits
+from host_cuda import Program, mutated
+from samples import BFLOAT16, assert_same_bits
 
 import cupylut
 from cupylut import FUNCTIONS, device, gated, ops

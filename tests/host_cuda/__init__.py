@@ -31,8 +31,28 @@ FLAGS = (
 SANITIZERS = ("address,undefined", "thread")
 
 
+FINDINGS = {
+    None: "differ",
+    "undefined": "misaligned address",
+    "address": "AddressSanitizer",
+    "thread": "data race",
+}
+
+
 class HostError(AssertionError):
     """A program that ended with an error, such as a sanitizer's finding."""
+
+
+def mutated(place: Path, file: str, old: str, new: str) -> Path:
+    """A copy of the kernels with one change."""
+    for source in KERNELS.iterdir():
+        if source.suffix in (".cu", ".cuh"):
+            text = source.read_text(encoding="utf-8")
+            if source.name == file:
+                assert text.count(old) >= 1, f"{old!r} is no longer in {file}: update this test"
+                text = text.replace(old, new)
+            (place / source.name).write_text(text, encoding="utf-8")
+    return place
 
 
 @cache
