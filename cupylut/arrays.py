@@ -18,7 +18,8 @@ import numpy as np
 
 from . import memory
 from .accuracy import DTYPES, EIGHT_BIT, DType
-from .device import on_device_and_stream, on_device_until_done, require_cupy
+from .compiler import require_cupy
+from .device import on_device_and_stream, on_device_until_done
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .accuracy import EIGHT_BIT, DType
-from .device import require_cupy
+from .compiler import require_cupy
 
 
 def same_layout(a: Any, b: Any) -> bool:

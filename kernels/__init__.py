@@ -25,6 +25,6 @@
 ``floating.cuh``    arithmetic that keeps subnormals, and the 16-bit types
 ==================  ===============================================================================
 
-``cupylut/device.py`` compiles them through ``cupy.RawModule``; the tests also compile them as C++
+``cupylut/compiler.py`` compiles them through ``cupy.RawModule``; the tests also compile them as C++
 and run them on the CPU. They include nothing but each other.
 """

@@ -1,7 +1,7 @@
 """Kernels compiled without a GPU by NVRTC, and what their machine code says.
 
 `cupy.cuda.compiler` asks for a device even to compile, so NVRTC is called directly, with the
-options of cupylut/device.py and those that CuPy adds, but for its folders of headers.
+options of cupylut/compiler.py and those that CuPy adds, but for its folders of headers.
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cupylut import device
+from cupylut import compiler, device
 from cupylut.tables import Table
 from cupylut.tuning import tuning
 
@@ -36,7 +36,7 @@ def lookup_defines(table: Table) -> tuple[tuple[str, str], ...]:
 def compile_kernel(name: str, defines: tuple[tuple[str, str], ...], architecture: int) -> bytes:
     """The cubin; raises AssertionError with the compiler's log for any error or warning."""
     macros = tuning(architecture).defines() | dict(defines)
-    return compile_source(device.define(device.source(name), macros), name, architecture)
+    return compile_source(compiler.define(compiler.source(name), macros), name, architecture)
 
 
 @cache
@@ -48,7 +48,7 @@ def compile_source(code: str, name: str, architecture: int) -> bytes:
     except Exception as error:  # the library itself is missing
         pytest.skip(f"no NVRTC: {error}")
     program = nvrtc.createProgram(code, name, (), ())
-    options = (*device.OPTIONS, "-ftz=true", f"-arch=sm_{architecture}")
+    options = (*compiler.OPTIONS, "-ftz=true", f"-arch=sm_{architecture}")
     options = (*options, "--device-as-default-execution-space")
     try:
         nvrtc.compileProgram(program, options)

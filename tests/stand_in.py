@@ -18,6 +18,7 @@ import pytest
 
 from cupylut import device
 from cupylut.accuracy import DTYPES
+from cupylut.compiler import OPTIONS, SCALARS, _module
 from cupylut.fitting.polynomial import DEGREES
 
 ENTRY_BYTES = {
@@ -102,7 +103,7 @@ class Kernel:
             return args
         count = next(argument for argument in args if isinstance(argument, np.uint32 | np.int64))
         scalar = dict(self.defines)["SCALAR"]
-        dtype = next(d for d in DTYPES if device.SCALARS[d.name] == scalar)
+        dtype = next(d for d in DTYPES if SCALARS[d.name] == scalar)
         size = int(count) * dtype.itemsize
         return tuple(
             as_array(np.frombuffer((ctypes.c_char * size).from_address(argument), dtype))
@@ -191,7 +192,7 @@ class Module:
     """cupy.RawModule."""
 
     def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
-        assert options == device.OPTIONS
+        assert options == OPTIONS
         assert code.isascii()
         self.code = code
 
@@ -263,10 +264,10 @@ def cupy(monkeypatch: pytest.MonkeyPatch, compiler: str) -> Iterator[None]:
         ),
     )
     monkeypatch.setitem(sys.modules, "cupy", stand_in)
-    device._module.cache_clear()
+    _module.cache_clear()
     device._handle.cache_clear()
     for log in (COMPILED, LAUNCHES, STREAMS, ROWS, SYNCHRONIZED, POINTERS, LIMITS):
         log.clear()
     yield
-    device._module.cache_clear()
+    _module.cache_clear()
     device._handle.cache_clear()

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cubin import compile_kernel, instructions
+from cubin import ARCHITECTURES, compile_kernel, instructions
 from host_cuda import SANITIZERS, Program
 
-from cupylut import FUNCTIONS, tabulate
+from cupylut import FUNCTIONS, build, tabulate
+from cupylut.declaration import Tail
 
 pytestmark = pytest.mark.usefixtures("compiler")
 
@@ -53,3 +54,29 @@ def test_under_sanitizers(sanitizer: str) -> None:
         table = tabulate("gelu", size=size, nodes="balanced", domain=(-4.0, 4.0))
         values, _ = Program(sanitizer).build(table)
         np.testing.assert_allclose(values, table.values, rtol=2e-14, atol=1e-15)
+
+
+def test_a_function_of_the_user_is_not_taken_for_one_of_the_same_name() -> None:
+    def gelu(x: np.ndarray) -> np.ndarray:
+        return 2 * FUNCTIONS["gelu"](x)
+
+    for nodes in ("plain", "balanced"):
+        declared = tabulate("gelu", size=64, nodes=nodes)
+        assert build.computes_declared(declared)
+        own = tabulate(gelu, size=64, nodes=nodes, domain=(-4.0, 4.0), left=-0.0,
+                       right=Tail(2.0, 0.0))  # fmt: skip
+        assert own.name == declared.name
+        assert not build.computes_declared(own)
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture"),
+    [*((name, 90) for name in FUNCTIONS), *(("mish", each) for each in ARCHITECTURES)],
+)
+def test_build_compiles(name: str, architecture: int) -> None:
+    compile_kernel("build.cu", tuple(build.build_defines(name).items()), architecture)
+
+
+def test_build_compiles_without_an_expression() -> None:
+    assert build.build_defines("a function of the user") == {}
+    compile_kernel("build.cu", (), 90)

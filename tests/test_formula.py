@@ -6,10 +6,9 @@ The approximations of the hardware are stood in for by functions as wrong as its
 import host_cuda
 import numpy as np
 import pytest
-from cubin import ARCHITECTURES, compile_kernel, instructions, resources
+from cubin import ARCHITECTURES, compile_kernel, instructions, resources, vector_loop
 from samples import bits
 from scipy import special
-from test_device import vector_loop
 
 from cupylut.accuracy import as_dtype
 from cupylut.experiments import formula

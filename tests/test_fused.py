@@ -17,8 +17,9 @@ from samples import BFLOAT16, assert_same_bits, by_dtype, same, values
 from scipy import special
 
 import cupylut
-from cupylut import FUNCTIONS, device, ops
+from cupylut import FUNCTIONS, ops
 from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
+from cupylut.compiler import SCALARS
 from cupylut.fused import evaluate
 
 SETS = [
@@ -194,7 +195,7 @@ BUDGETS = {
 
 
 def defines(dtype: str, macros: tuple[str, ...], table: str = "GateTable<false>") -> Any:
-    common = {"SCALAR": device.SCALARS[dtype], "TABLE": table}
+    common = {"SCALAR": SCALARS[dtype], "TABLE": table}
     return tuple((common | dict.fromkeys(macros, "true")).items())
 
 

@@ -18,6 +18,7 @@ from samples import BFLOAT16, assert_same_bits, by_dtype
 import cupylut
 from cupylut import FUNCTIONS, device, gated, ops
 from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
+from cupylut.compiler import SCALARS
 from cupylut.tables import Table
 
 GATES: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {
@@ -253,7 +254,7 @@ def test_instruction_budgets(dtype: str, entry: str, tmp_path: Path) -> None:
     tables = {"TABLE": "GateTable<true>", "SLOPE": "LinearTable<float, false>"}
     if dtype == "bfloat16":
         tables = dict.fromkeys(tables, "UnroundedTable<BFloat16>")
-    defines = {"SCALAR": device.SCALARS[dtype], **tables}
+    defines = {"SCALAR": SCALARS[dtype], **tables}
     cubin = compile_kernel("gated.cu", tuple(defines.items()), 90)
     code = instructions(cubin, entry, tmp_path)
     outputs = 2 if "gradient" in entry else 1

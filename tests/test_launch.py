@@ -1,6 +1,7 @@
 """device.py's launches without a GPU: CuPy is stood in for, and the kernels run on the CPU."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from stand_in import (  # noqa: F401
 )
 from test_linear import inputs
 
-from cupylut import FUNCTIONS, device, ops, quantized, tabulate
+from cupylut import FUNCTIONS, build, device, ops, quantized, tabulate
 from cupylut.accuracy import DTYPES, all_inputs
 from cupylut.tuning import LONG_INDEX, tuning
 
@@ -77,7 +78,7 @@ def test_launch_parameters(monkeypatch, capability: str, long_index: bool) -> No
     assert prepared is not device.launch_of("elementwise", (table,), x.dtype, 0, not long_index)
 
 
-def test_large_arrays_have_wide_indices(monkeypatch) -> None:
+def test_large_arrays_have_long_indices(monkeypatch) -> None:
     asked = []
 
     def find(*key: Any) -> Any:
@@ -168,7 +169,7 @@ def test_no_table_is_made_while_a_graph_is_captured() -> None:
 def test_the_device_builds_what_the_host_builds() -> None:
     for nodes in ("plain", "balanced"):
         table = tabulate("softplus", size=500, nodes=nodes)
-        entries = device.device_entries(table, 0)
+        entries = build.device_entries(table, 0)
         assert [name for name, *_ in LAUNCHES] == ["nodes", "lines_float32"]
         np.testing.assert_allclose(entries, table.entries, rtol=1e-6, atol=1e-12)
         LAUNCHES.clear()
@@ -212,6 +213,17 @@ def test_kernels_are_compiled_once_and_tables_made_once() -> None:
     assert [name for name, *_ in LAUNCHES].count("nodes") == 2
     assert not launch(first, x[:0]).size
     assert len(LAUNCHES) == 2 * 2 + 3
+
+
+def test_threads_share_one_compilation() -> None:
+    table = tabulate("mish", "float32", size=333)
+    x = np.linspace(-5, 5, 1000, dtype=np.float32)
+    with ThreadPoolExecutor(16) as pool:
+        results = list(pool.map(lambda _: launch(table, x), range(16)))
+    assert len(COMPILED) == 2  # build.cu and elementwise.cu
+    assert [name for name, *_ in LAUNCHES].count("nodes") == 1
+    for y in results:
+        assert_same_bits(y, results[0])
 
 
 def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_compiles(dtype: str, out_dtype: str, architecture: int, tmp_path: Path)
         assert used["REG"] <= 64
 
 
-# As in test_device.py: instructions of the vector loop on sm_90, divided by its elements.
+# As in test_compiler.py: instructions of the vector loop on sm_90, divided by its elements.
 BUDGETS = {KERNELS[0]: 4.125, KERNELS[1]: 4.125, KERNELS[2]: 13.5}
 
 

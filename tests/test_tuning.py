@@ -24,6 +24,6 @@ def test_older_and_newer_gpus() -> None:
 
 
 def test_macros() -> None:
-    narrow, wide = (tuning(90).defines(wide) for wide in (False, True))
-    assert narrow == {"VECTOR_BYTES": "16", "IN_FLIGHT": "32", "INDEX": "unsigned"}
-    assert wide == narrow | {"INDEX": "long long"}
+    short, long = (tuning(90).defines(long_index) for long_index in (False, True))
+    assert short == {"VECTOR_BYTES": "16", "IN_FLIGHT": "32", "INDEX": "unsigned"}
+    assert long == short | {"INDEX": "long long"}

@@ -23,7 +23,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from ..accuracy import as_dtype
-from ..device import require_cupy
+from ..compiler import require_cupy
 from . import cells, contestants, environment, hosttime, targets
 from .cells import FORMAT, Cell
 from .formula import DTYPES

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import gated, ops
 from ..accuracy import as_dtype
-from ..device import require_cupy
+from ..compiler import require_cupy
 from ..tables import KINDS, Table
 from ..tabulate import tabulate
 from . import activation, formula

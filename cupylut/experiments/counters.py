@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from .. import gated
-from ..device import require_cupy
+from ..compiler import require_cupy
 from . import environment, formula
 from .contestants import tables
 from .rivals import normal

@@ -7,12 +7,11 @@ to be measured: they keep none of the library's promises.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from .. import device
 from ..accuracy import DType
+from ..compiler import SCALARS
 from ..tuning import LONG_INDEX
 
 FUNCTIONS = ("gelu", "gelu_tanh", "silu", "mish", "softplus")
@@ -41,33 +40,24 @@ def name(kind: str, function: str) -> str:
 
 def defines(formula: str, dtype: str) -> dict[str, str]:
     """What `formula.cu` must be compiled with."""
-    return {"SCALAR": device.SCALARS[dtype], "FORMULA": formula}
+    return {"SCALAR": SCALARS[dtype], "FORMULA": formula}
 
 
 def run(formula: str, *arrays: Any) -> None:
-    """y = f(x) for flat CuPy arrays x, y of one dtype, y = z·f(x) for x, z, y."""
+    """y = f(x) for flat CuPy arrays x, y of one dtype, not empty, or y = z·f(x) for x, z, y."""
     y = arrays[-1]
-    launch = _launch(formula, y.dtype, y.device.id, len(arrays), y.size >= LONG_INDEX)
-    blocks = min(-(-y.size // launch.block_elements), launch.max_blocks)
-    launch.kernel((max(1, blocks),), (launch.threads,), (*arrays, launch.integer(y.size)))
-
-
-class _Launch(NamedTuple):
-    """A kernel of the current device, and how it is launched."""
-
-    kernel: Any
-    threads: int
-    max_blocks: int
-    block_elements: int
-    integer: type[np.integer[Any]]
+    launch = _launch(formula, y.dtype, y.device.id, len(arrays) - 1, y.size >= LONG_INDEX)
+    launch(y.size, *arrays)
 
 
 @cache
-def _launch(formula: str, dtype: DType, number: int, arrays: int, long_index: bool) -> _Launch:
-    entry = "formula_product" if arrays == 3 else "formula"
-    parameters = device.tuning_of(number)
-    macros = defines(formula, dtype.name) | parameters.defines(long_index)
-    kernel = device.kernel(number, "formula.cu", entry, macros)
-    threads, max_blocks = device.resident_blocks(kernel, 0, number)
-    elements = threads * parameters.elements(dtype.itemsize, inputs=arrays - 1)
-    return _Launch(kernel, threads, max_blocks, elements, np.int64 if long_index else np.uint32)
+def _launch(formula: str, dtype: DType, on: int, inputs: int, long_index: bool) -> device.Launch:
+    return device.Launch(
+        "formula.cu",
+        "formula" if inputs == 1 else "formula_product",
+        defines(formula, dtype.name),
+        on,
+        inputs=inputs,
+        itemsize=dtype.itemsize,
+        long_index=long_index,
+    )

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import ops
-from ..device import require_cupy
+from ..compiler import require_cupy
 from .contestants import as_tensor
 from .rivals import (
     expression,

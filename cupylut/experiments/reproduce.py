@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypeAlias
 
-from ..device import require_cupy
+from ..compiler import require_cupy
 from . import activation, environment, figure1, figure2, losses, table1
 from .demo import PAPER
 from .models import ARCHITECTURES, Reduction

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
-from ..device import require_cupy
+from ..compiler import require_cupy
 from .rivals import installed, one_thread
 
 Run: TypeAlias = Callable[[], object]

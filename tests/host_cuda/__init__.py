@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cupylut import device, rows
+from cupylut import compiler, device, rows
+from cupylut.build import build_defines
 from cupylut.fused import launches
 from cupylut.tables import LinearTable, Table
 from cupylut.tuning import TUNINGS, Tuning
@@ -82,7 +83,7 @@ def build(
     place = Path(tempfile.mkdtemp(dir=folder().name))
     source = place / f"{name}.cpp"
     text = (HERE / f"{name}.cpp").read_text(encoding="utf-8")
-    source.write_text(device.define(text, dict(defines)), encoding="utf-8")
+    source.write_text(compiler.define(text, dict(defines)), encoding="utf-8")
     program = place / name
     flags = (f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all") if sanitizer else ()
     _compile((*flags, f"-I{kernels}", f"-I{HERE}", str(_threads(flags))), source, program)
@@ -196,7 +197,7 @@ class Program:
 
     def build(self, table: LinearTable) -> tuple[np.ndarray, np.ndarray]:
         """Node values and lines by kernels/build.cu."""
-        defines = tuple(device.build_defines(table.name).items())
+        defines = tuple(build_defines(table.name).items())
         program = build("build", defines, self.sanitizer, self.kernels)
         balanced = int(table.nodes == "balanced")
         arguments = [
