@@ -350,7 +350,7 @@ def _finite(x: Any, xp: ModuleType) -> tuple[Any, float, float]:
     nan = xp.isnan(x)
     x = xp.where(finite, x.clip(-_LARGEST, _LARGEST), x)
     x[nan] = 0
-    x = x.astype(np.float32, copy=False)
+    x = _as_float32(x)
     x[nan] = math.nan  # the one whose bin is counted; a GPU's conversion gives another one
     return x, lo, hi
 
@@ -361,9 +361,21 @@ def _nearest(x: Any) -> Any:
     Adding half a bin to the pattern of a float32 rounds its magnitude to nearest. x must have no
     finite element that would round to an infinity, and no NaN but the usual one.
     """
-    pattern = x.astype(np.float32, copy=False).view(np.uint32) + np.uint32(0x8000)
+    pattern = _as_float32(x).view(np.uint32) + np.uint32(0x8000)
     pattern >>= np.uint32(16)
     return pattern
+
+
+def _as_float32(x: Any) -> Any:
+    """x in float32. CuPy's own conversion of float64 gives 0 for what is subnormal there."""
+    y = x.astype(np.float32, copy=False)
+    if x.dtype == np.float64 and not isinstance(x, np.ndarray):
+        xp = require_cupy()
+        spacings = xp.rint(xp.abs(x) * 2.0**149)
+        subnormal = spacings < 2.0**23
+        sign = xp.signbit(x[subnormal]).astype(np.uint32) << np.uint32(31)
+        y.view(np.uint32)[subnormal] = spacings[subnormal].astype(np.uint32) | sign
+    return y
 
 
 def _of_patterns(

@@ -25,11 +25,11 @@ def test_a_step_that_there_is_not() -> None:
     assert done.stdout == ""
 
 
-def test_all_steps_end_within_13_minutes() -> None:
+def test_all_steps_end_within_14_minutes() -> None:
     text = SCRIPT.read_text(encoding="utf-8")
     limits = dict(re.findall(r"\b(?:step|run|tests) (\S+) (\d+) ", text))
     assert limits.keys() >= {"install", "timed", *STEPS, '"$tool"'} - {"sanitizers"}
     seconds = [int(limit) for limit in limits.values()]
-    assert sum(seconds) + 2 * int(limits['"$tool"']) <= 13 * 60
+    assert sum(seconds) + 2 * int(limits['"$tool"']) <= 14 * 60
     for name in STEPS:
         assert f"#     {name} " in text  # its head says what it does

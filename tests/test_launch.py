@@ -1,5 +1,6 @@
 """device.py's launches without a GPU: CuPy is stood in for, and the kernels run on the CPU."""
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -270,7 +271,7 @@ def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
     class Unwritable(Module):
         def compile(self) -> None:
-            if "CUPY_CACHE_IN_MEMORY" not in device.os.environ:
+            if "CUPY_CACHE_IN_MEMORY" not in os.environ:
                 raise PermissionError("~/.cupy")
 
     monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")  # restored at the end

@@ -148,7 +148,13 @@ def new_gelu(x: Any) -> Any:
 def compiled(function: str) -> Callable[..., Any]:
     """torch.compile of the same, once for all sizes."""
     torch = importlib.import_module("torch")
-    found: Callable[..., Any] = torch.compile(torch_expression(function), dynamic=True)
+    # PyTorch's own functions share one frame in Dynamo, and with it one limit of compilations,
+    # beyond which they would run uncompiled without a word.
+    config = importlib.import_module("torch._dynamo").config
+    config.recompile_limit = max(config.recompile_limit, 64)
+    found: Callable[..., Any] = torch.compile(
+        torch_expression(function), dynamic=True, fullgraph=True
+    )
     return found
 
 
