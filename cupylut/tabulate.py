@@ -1,7 +1,7 @@
 """tabulate() and quantized(): a function made into a table."""
 
 from numbers import Real
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -13,9 +13,9 @@ from .functions import as_function
 from .search import Norm, reach, search
 from .tables import (
     KINDS,
+    SETTLED,
     CompactTable,
     DirectTable,
-    FullTable,
     GateTable,
     LinearTable,
     PolynomialTable,
@@ -133,7 +133,7 @@ def tabulate(
             raise ValueError(
                 f"kind={kind!r} takes no {', '.join(given)}: that is for linear tables"
             )
-        return _exact(kind).build(f, found)
+        return SETTLED[kind].build(f, found)
     size = 1024 if size is None else size
     nodes = "plain" if nodes is None else nodes
     if domain is None or isinstance(domain, str):
@@ -220,16 +220,6 @@ def _function(
     return f
 
 
-_Exact: TypeAlias = DirectTable | CompactTable | GateTable | PolynomialTable
-
-
-def _exact(kind: str) -> type[_Exact]:
-    exact: dict[str, type[_Exact]]
-    kinds = DirectTable, FullTable, CompactTable, GateTable, PolynomialTable
-    exact = {cls.kind: cls for cls in kinds}
-    return exact[kind]
-
-
 def most_accurate_kind(function: Function, dtype: DType) -> str:
     """The kind that `tabulate` and the array functions choose for a dtype if left to it."""
     if dtype.itemsize == 2:
@@ -254,7 +244,7 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
     if kind == "compact" or (kind is None and CompactTable.is_fitted(function, dtype)):
         consider(CompactTable.build(function, dtype))
     elif kind in (None, "direct", "full") and dtype.itemsize == 2:
-        consider(_exact(kind or DirectTable.kind).build(function, dtype))
+        consider(SETTLED[kind or DirectTable.kind].build(function, dtype))
     elif kind == "gate" or (kind is None and GateTable.is_fitted(function, dtype)):
         consider(GateTable.build(function, dtype))
     if kind in (None, "polynomial") and dtype.itemsize > 2:

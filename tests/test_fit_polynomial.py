@@ -12,10 +12,12 @@ from test_polynomial import FLOAT32, errors, inputs
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
+from cupylut.fitting import polynomial
 from cupylut.fitting.branches import Goal, branches_of
 from cupylut.fitting.polynomial import fit_branch
 from cupylut.fitting.simulated import errors as errors_at
 from cupylut.fitting.simulated import numbers
+from cupylut.tables.segments import Layout
 
 
 @settings(max_examples=4, deadline=None)
@@ -63,6 +65,36 @@ def test_the_worst_segments_are_searched() -> None:
     everywhere = numbers(goal, branch, part.layout, 60_000)
     worst, _ = errors_at(goal, branch, part.layout, part.rows, part.k, everywhere)
     assert 1.3 * worst.max() < part.worst <= goal.enough
+
+
+def part(degree: int, worst: float, good: bool, checked: bool = True) -> polynomial.Fitted:
+    layout = Layout(FLOAT32, 8.0, 5, 4.0)
+    rows = np.zeros((layout.count, degree + 2))
+    return polynomial.Fitted(layout, rows, 0, worst, 0.0, checked, good)
+
+
+@pytest.mark.parametrize(
+    ("parts", "degree"),
+    [
+        # good before what is merely within the promise, though that is smaller
+        ([part(7, 1.55, True), part(5, 1.9, False), part(3, 1.9, False)], 7),
+        # of good ones the one with the fewest reads
+        ([part(7, 1.1, True), part(5, 1.5, True), part(3, 2.5, False)], 5),
+        # within the promise at many numbers before what looks better at few
+        ([part(7, 1.9, False), part(5, 1.6, False, checked=False), part(3, 2.5, False)], 7),
+        # what comes nearest
+        ([part(7, 2.2, False), part(5, 2.1, False), part(3, 9.9, False)], 5),
+    ],
+)
+def test_which_of_the_degrees_is_taken(
+    monkeypatch: pytest.MonkeyPatch, parts: list[polynomial.Fitted], degree: int
+) -> None:
+    found = {part.rows.shape[1] - 2: part for part in parts}
+    monkeypatch.setattr(polynomial, "fit_branch", lambda goal, branch, degree, most: found[degree])
+    goal = Goal(FUNCTIONS["gelu_tanh"], FLOAT32, None, product=True, floor=0.0)
+    design = polynomial.best(goal, branches_of(goal, 0.0))
+    assert design is not None
+    assert design.parts[0].rows.shape[1] - 2 == degree
 
 
 def test_a_zero_is_a_zero_whatever_the_size(compiler: str) -> None:

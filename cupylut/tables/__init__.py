@@ -13,10 +13,12 @@ from .table import Table as Table
 from .table import read
 from .unrounded import UnroundedTable as UnroundedTable
 
-KINDS: dict[str, type[Table]] = {
-    cls.kind: cls
-    for cls in (DirectTable, FullTable, CompactTable, GateTable, PolynomialTable, LinearTable)
+SETTLED: dict[str, type[DirectTable | CompactTable | GateTable | PolynomialTable]] = {
+    cls.kind: cls for cls in (DirectTable, FullTable, CompactTable, GateTable, PolynomialTable)
 }
+"""The kinds that a function and a dtype settle, with nothing left to choose."""
+
+KINDS: dict[str, type[Table]] = {**SETTLED, LinearTable.kind: LinearTable}
 """The kinds that `cupylut.tabulate` makes."""
 
 
