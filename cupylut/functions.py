@@ -332,6 +332,13 @@ xielu in float32 too."""
 _BY_NAME = {**FUNCTIONS, **CURVED}
 
 
+def with_derivatives() -> dict[str, Function]:
+    """All declared functions and their derivatives by name."""
+    functions = {**FUNCTIONS, **CURVED}
+    derivatives = (f.derivative for f in functions.values() if f.derivative)
+    return functions | {f.name: f for f in derivatives}
+
+
 def is_known(function: Function) -> bool:
     """Whether this is one that `as_function` makes of a name, parameters and all."""
     base = function.name.removesuffix("_derivative")

@@ -19,7 +19,7 @@ import host_cuda
 import numpy as np
 
 from cupylut import data
-from cupylut.data.hard_cases import with_derivatives
+from cupylut.functions import with_derivatives
 from cupylut.tables import GateTable, PolynomialTable
 from cupylut.tables.shipped import file_name, shipped
 

@@ -18,11 +18,12 @@ from samples import assert_same_bits
 import cupylut
 from cupylut import tabulate
 from cupylut.accuracy import DTYPES, all_inputs, round_to, widened
-from cupylut.data import hard_cases
 from cupylut.declaration import Function
+from cupylut.fitting import hard_cases
+from cupylut.functions import with_derivatives
 from cupylut.tables import DirectTable
 
-BOTH = hard_cases.with_derivatives()  # the functions and their derivatives
+BOTH = with_derivatives()  # the functions and their derivatives
 
 every_function = pytest.mark.parametrize("name", BOTH)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES[:2], ids=lambda d: d.name)

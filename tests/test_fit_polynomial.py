@@ -36,6 +36,30 @@ def test_functions_of_the_user(steepness: float, shift: float, scale: float) -> 
     assert errors(table, f, x, evaluate(table, x)).max() <= 2
 
 
+STEEP = {
+    "shifted swish": (lambda x: x * expit(x - 1), ZERO, IDENTITY),
+    "its mirror image": (lambda x: -x * expit(-x - 2), Tail(-1.0, 0.0), ZERO),
+    "swish with a square": (lambda x: x * expit(x) ** 2, ZERO, IDENTITY),
+    "shifted softplus": (lambda x: np.logaddexp(0, x - 3), ZERO, Tail(1.0, -3.0)),
+}
+
+
+@pytest.mark.parametrize("name", STEEP)
+def test_functions_that_are_small_beside_their_line(name: str, compiler: str) -> None:
+    """Which is not added then: in the difference of the two, roundings would count for more."""
+    reference, left, right = STEEP[name]
+    f = Function("own", "", reference, left, right)
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        assert errors(table, f, x, y).max() <= 2
+    x = np.float32([-np.inf, np.inf, 0.0])
+    for y in (host_cuda.Program().elementwise(table, x), evaluate(table, x)):
+        np.testing.assert_array_equal(y, f(x).astype(np.float32))
+    assert table.domain == (-np.inf, np.inf)
+    assert table.entries.nbytes < 24 * 1024
+
+
 KINKS = {
     "a plateau": (lambda x: np.where(np.abs(x) <= 1, 1, np.exp(1 - np.abs(x))), ZERO, ZERO),
     "a wide plateau": (lambda x: np.where(np.abs(x) <= 2, 1, np.exp(2 - np.abs(x))), ZERO, ZERO),

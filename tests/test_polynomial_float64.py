@@ -12,11 +12,11 @@ from samples import assert_same_bits, evaluate
 import cupylut
 from cupylut import PolynomialTable, tabulate
 from cupylut.accuracy import ulp
-from cupylut.data.hard_cases import exact_functions, with_derivatives
 from cupylut.fitting import digits
 from cupylut.fitting.branches import Goal, branches_of
+from cupylut.fitting.hard_cases import exact_functions
 from cupylut.fitting.polynomial import interpolate
-from cupylut.functions import as_function
+from cupylut.functions import as_function, with_derivatives
 
 FLOAT64 = np.dtype(np.float64)
 

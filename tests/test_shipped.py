@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
-from cupylut.data.hard_cases import with_derivatives
 from cupylut.fitting.__main__ import makers
+from cupylut.functions import with_derivatives
 from cupylut.tables.shipped import parse, shipped, unparse
 
 FLOAT32 = np.dtype(np.float32)
@@ -27,7 +27,7 @@ def test_every_file_has_its_maker() -> None:
         for file in folder.iterdir()
         if file.name.endswith(".txt")
     }
-    assert files == makers().keys()
+    assert files | {"hard_cases.json"} == makers().keys()
 
 
 @given(

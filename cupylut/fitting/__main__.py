@@ -12,10 +12,10 @@ import numpy as np
 
 from .. import data
 from ..accuracy import as_dtype
-from ..data.hard_cases import with_derivatives
+from ..functions import with_derivatives
 from ..tables import CompactTable, GateTable, PolynomialTable
 from ..tables.shipped import file_name
-from . import compact, digits, gate, polynomial
+from . import compact, digits, gate, hard_cases, polynomial
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -33,7 +33,7 @@ def _polynomial_float64(name: str) -> str:
 
 def makers() -> dict[str, Callable[[], str]]:
     """What makes the content of each file."""
-    makers: dict[str, Callable[[], str]] = {}
+    makers: dict[str, Callable[[], str]] = {"hard_cases.json": hard_cases.text}
     for name, dtype_name in compact.DESIGNS:
         dtype = as_dtype(dtype_name)
         makers[file_name(CompactTable.kind, name, dtype)] = partial(compact.text, name, dtype)

@@ -56,7 +56,8 @@ class Branch:
 class Goal:
     """What to fit to what accuracy; f itself may be off by `noise` ulp of float64.
 
-    A table may be `growth` times as large as the smallest if it takes fewer passes.
+    A table may be `growth` times as large as the smallest if it takes fewer passes. Without `lines`
+    nothing is added to polynomials, which then go on to the largest number.
     """
 
     f: Function
@@ -67,6 +68,7 @@ class Goal:
     target: float = TARGET
     noise: float = 2.0
     growth: int = GROWTH
+    lines: bool = True
 
     def tolerance(self, exact: Float64Array) -> Float64Array:
         """One ulp, or the largest error allowed."""
@@ -193,6 +195,9 @@ def branches_of(goal: Goal, allowed: float) -> list[Branch]:
     """The parts of f that have segments of their own; the tail may be off by `allowed`."""
     f, dtype = goal.f, goal.dtype
 
+    left, right = (tail if goal.lines or not (tail and tail.slope) else None
+                   for tail in (f.left, f.right))  # fmt: skip
+
     def line(sign: float, tail: Tail | None) -> float:
         """The slope of the line over a."""
         if tail is None:  # a slope too small to count, which makes infinity infinite
@@ -202,10 +207,9 @@ def branches_of(goal: Goal, allowed: float) -> list[Branch]:
         return float(dtype.type(sign * tail.slope)) if tail.slope else -0.0
 
     def member(sign: float, slope: float, intercept: float, factor: float) -> Member:
-        tail = f.left if sign < 0 else f.right
+        tail = left if sign < 0 else right
         return Member(sign, slope, intercept, factor, cut(goal, sign, tail, allowed))
 
-    left, right = f.left, f.right
     if f.symmetry == "gate" and left is not None and left.slope == 0 and right is not None:
         members = member(-1, -0.0, -0.0, 1), member(1, 1.0, -0.0, 1)
         return [Branch(members, lambda a: values(f, -a), left.intercept)]
@@ -226,6 +230,20 @@ def branches_of(goal: Goal, allowed: float) -> list[Branch]:
         return Branch((member(sign, slope, -0.0, 1),), q, None if tail is None else tail.intercept)
 
     return [branch(-1, left), branch(1, right)]
+
+
+def cancels(goal: Goal, branch: Branch) -> bool:
+    """Whether a line takes away so much of q somewhere that its rounding alone exceeds the target.
+
+    As of x·σ(x − 1) for small x > 0, which is 0.27·x there, and x less 0.73·x.
+    """
+    for member in branch.members:
+        a = magnitudes(goal.dtype)
+        a = a[a < min(member.cut, branch.cut)]
+        lost = ulp(branch.q(a), goal.dtype) / goal.tolerance(values(goal.f, member.sign * a))
+        if (member.slope or member.intercept) and (lost > 2 * goal.target).any():
+            return True
+    return False
 
 
 def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.hard_cases import exact_functions, with_derivatives
 from ..declaration import Float64Array
+from ..functions import with_derivatives
 from ..tables import PolynomialTable
 from ..tables.segments import Layout
 from ..tables.shared_memory import BLOCK_BYTES
 from .branches import Branch, Goal, branches_of, zero_floor
 from .chebyshev import chebyshev
+from .hard_cases import exact_functions
 from .layouts import layouts
 from .polynomial import (
     DEGREES,

@@ -30,6 +30,7 @@ from .branches import (
     Branch,
     Goal,
     branches_of,
+    cancels,
     divides_by_x,
     ended,
     float64_error,
@@ -114,6 +115,8 @@ def _fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
     floor = zero_floor(f, dtype) if error is None else 0.0
     target = STRICTER if error or floor else TARGET
     goal = Goal(f, dtype, error, divides_by_x(f), floor, target, growth=growth)
+    if error is None and any(cancels(goal, branch) for branch in branches_of(goal, 0.0)):
+        goal = replace(goal, lines=False)
     if floor and not zero_floor(f, dtype, ends=False):
         exact = replace(goal, floor=0.0, target=TARGET)
         found = best(exact, [ended(branch, dtype) for branch in branches_of(exact, 0.0)])

@@ -1,21 +1,19 @@
-"""Makes hard_cases.json: the inputs whose 16-bit result float64 would round wrongly.
+"""Find the inputs whose 16-bit result float64 would round wrongly.
 
 A float64 value decides how f(x) rounds to 16 bits unless it is within its own error of the middle
 between two results. Such inputs (mostly odd subnormals x, where f(x) = x/2 to all digits of float64
 and x/2 is exactly such a middle) are decided here with mpmath, which the library itself does not
-need. `python -m cupylut.data.hard_cases` writes the file again.
+need.
 """
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cupylut.accuracy import all_inputs, as_dtype, round_to, ulp, widened
-from cupylut.declaration import Function
-from cupylut.functions import CURVED, FUNCTIONS
+from ..accuracy import all_inputs, as_dtype, round_to, ulp, widened
+from ..functions import CURVED, FUNCTIONS, with_derivatives
 
 # How near to a middle, in ulp of the result, float64 is not trusted: 2⁻³⁰ is a million times its
 # error, and still leaves nothing but true ties and near-ties.
@@ -103,13 +101,6 @@ def exact_functions() -> dict[str, Callable[[Any], Any]]:
     return {name: of_number(f) for name, f in exact.items()}
 
 
-def with_derivatives() -> dict[str, Function]:
-    """All declared functions and their derivatives by name."""
-    functions = {**FUNCTIONS, **CURVED}
-    derivatives = (f.derivative for f in functions.values() if f.derivative)
-    return functions | {f.name: f for f in derivatives}
-
-
 def untrusted(name: str, dtype_name: str) -> tuple[Any, Any]:
     """The finite inputs that float64 does not decide, and its values there."""
     x = all_inputs(as_dtype(dtype_name))
@@ -143,19 +134,12 @@ def hard_cases(name: str, dtype_name: str) -> list[tuple[int, int]]:
     return cases
 
 
-def main() -> None:
-    """Write the file beside this one."""
+def text() -> str:
+    """The data file: function -> dtype -> those pairs."""
     cases = {
         name: {
             dtype: found for dtype in ("float16", "bfloat16") if (found := hard_cases(name, dtype))
         }
         for name in with_derivatives()
     }
-    path = Path(__file__).with_name("hard_cases.json")
-    path.write_text(json.dumps(cases, separators=(",", ":")) + "\n", encoding="utf-8")
-    for name, by_dtype in cases.items():
-        print(name, {dtype: len(found) for dtype, found in by_dtype.items()})
-
-
-if __name__ == "__main__":
-    main()
+    return json.dumps(cases, separators=(",", ":")) + "\n"
