@@ -16,7 +16,8 @@ from ..declaration import Float64Array
 from ..functions import FUNCTIONS, as_function
 from ..tables import CompactTable, LinearTable, PolynomialTable
 from ..tabulate import most_accurate_kind, tabulate
-from .rivals import installed, torch_function
+from .environment import installed
+from .rivals import torch_function
 
 SIGNIFICANDS = 512
 """How many of each binade are sampled."""

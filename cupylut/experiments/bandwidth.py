@@ -26,8 +26,8 @@ from ..accuracy import as_dtype
 from ..compiler import require_cupy
 from . import cells, contestants, environment, hosttime, targets
 from .cells import FORMAT, Cell
+from .environment import installed
 from .formula import DTYPES
-from .rivals import installed
 from .summary import microseconds
 from .timing import FLOOR, Limit, Run, leaving_out, measure
 

@@ -19,7 +19,8 @@ from ..tables import KINDS, Table
 from ..tabulate import tabulate
 from . import activation, formula
 from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
-from .rivals import expression, installed, normal, torch_function
+from .environment import installed
+from .rivals import as_tensor, expression, normal, torch_function
 from .timing import FLOOR, Run, leaving_out
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
@@ -123,12 +124,6 @@ def _torch(function: str, inputs: Sequence[Any], device: str, left_out: LeftOut)
         else:
             found[COMPILED] = partial(compiled(function), *tensors)
     return found
-
-
-def as_tensor(torch: Any, x: Any) -> Any:
-    """A tensor over the memory of an array, by way of integers: DLPack knows no NumPy bfloat16."""
-    integers = torch.from_dlpack(x.view(f"i{x.itemsize}"))
-    return integers.view(getattr(torch, x.dtype.name))
 
 
 def torch_expression(function: str) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """Where and with what something was measured: for the head of a file of results."""
 
+import importlib
 import os
 import platform
 import subprocess
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ..compiler import require_cupy
-from .rivals import installed
 
 PACKAGES = ("cupylut", "numpy", "scipy", "ml_dtypes", "torch", "transformers", "cupy")
 
@@ -34,6 +34,14 @@ def describe(device: str) -> dict[str, Any]:
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def installed(module: str) -> Any:
+    """The module, or None. The library imports neither torch nor cupy; to compare, one must."""
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError):  # OSError: installed, and a shared library of it is missing
+        return None
 
 
 def _gpu() -> dict[str, Any]:

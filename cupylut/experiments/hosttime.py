@@ -18,16 +18,9 @@ import numpy as np
 
 from .. import ops
 from ..compiler import require_cupy
-from .contestants import as_tensor
-from .rivals import (
-    expression,
-    installed,
-    normal,
-    one_thread,
-    scipy_expression,
-    torch_function,
-)
-from .timing import Run, leaving_out
+from .environment import installed
+from .rivals import as_tensor, expression, normal, scipy_expression, torch_function
+from .timing import Run, leaving_out, one_thread
 
 FUNCTION, ELEMENTS = "gelu", 1024
 DTYPES = ("float32", "float16")

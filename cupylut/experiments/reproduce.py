@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from ..compiler import require_cupy
 from . import activation, environment, figure1, figure2, losses, table1
 from .demo import PAPER
+from .environment import installed
 from .models import ARCHITECTURES, Reduction
-from .rivals import installed
 from .timing import Limit, leaving_out
 
 FORMAT = "cupylut results 1"

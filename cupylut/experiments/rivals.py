@@ -1,8 +1,6 @@
 """What the tables are compared with: SciPy's and CuPy's expressions, PyTorch's functions."""
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -39,12 +37,10 @@ def expression(special: Any, name: str, x: Any) -> Any:
 scipy_expression = partial(expression, special)
 
 
-def installed(module: str) -> Any:
-    """The module, or None. The library imports neither torch nor cupy; to compare, one must."""
-    try:
-        return importlib.import_module(module)
-    except (ImportError, OSError):  # OSError: installed, and a shared library of it is missing
-        return None
+def as_tensor(torch: Any, x: Any) -> Any:
+    """A tensor over the memory of an array, by way of integers: DLPack knows no NumPy bfloat16."""
+    integers = torch.from_dlpack(x.view(f"i{x.itemsize}"))
+    return integers.view(getattr(torch, x.dtype.name))
 
 
 def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
@@ -54,15 +50,3 @@ def torch_function(torch: Any, name: str) -> Callable[[Any], Any]:
         return partial(functional.gelu, approximate="tanh")
     function: Callable[[Any], Any] = getattr(functional, name)
     return function
-
-
-@contextmanager
-def one_thread(torch: Any) -> Iterator[None]:
-    """PyTorch as NumPy is by default: one thread, no autograd."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -11,7 +11,8 @@ import numpy as np
 from ..tables import Table
 from ..tabulate import tabulate
 from . import environment, timing
-from .rivals import EXPRESSIONS, installed, normal, scipy_expression, torch_function
+from .environment import installed
+from .rivals import EXPRESSIONS, normal, scipy_expression, torch_function
 
 # Of the benchmark.
 ELEMENTS, RUNS = 1 << 22, 15

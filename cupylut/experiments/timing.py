@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 
 from ..compiler import require_cupy
-from .rivals import installed, one_thread
+from .environment import installed
 
 Run: TypeAlias = Callable[[], object]
 T = TypeVar("T")
@@ -73,6 +73,18 @@ def measure(
         name: _summary(np.array(taken) * 1e6)
         for name, taken in zip(contestants, zip(*rounds, strict=True), strict=True)
     }
+
+
+@contextmanager
+def one_thread(torch: Any) -> Iterator[None]:
+    """PyTorch as NumPy is by default: one thread, no autograd."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _summary(taken: Any) -> Time:
