@@ -20,6 +20,7 @@ from cupylut.experiments import (
     contestants,
     hosttime,
     pictures,
+    records,
     rivals,
     targets,
     timing,
@@ -66,7 +67,7 @@ def test_cells_are_read_as_they_are_written(tmp_path: Path) -> None:
     record = made_record([cell])
     (tmp_path / "h100.json").write_text(json.dumps(record))
     (tmp_path / "other.json").write_text('{"format": "something else"}')
-    (found,) = cells.records(tmp_path).values()
+    (found,) = records.find(cells.FORMAT, tmp_path).values()
     assert list(cells.of(found)) == [cell]
     assert found["cells"][0]["verdict"]["outcome"] == "won"
     assert found["cells"][0]["copy_fraction"] == {"direct": 0.5, "CuPy": pytest.approx(1 / 3)}
@@ -285,6 +286,16 @@ def test_cells_beyond_the_limit_are_left_out(quick: Path) -> None:
     assert record["cells"] == []
     assert len(record["left_out"]) == len(bandwidth.cases(bandwidth.SETTINGS["cpu"]))
     assert record["left_out"][0].endswith("out of time")
+
+
+def test_pools_are_emptied_before_each_cell(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after one without a result, whose arrays would leave less room for the next."""
+    released: list[str] = []
+    monkeypatch.setattr(bandwidth, "release", released.append)
+    monkeypatch.setattr(contestants, "contestants", lambda *_: {})
+    settings = bandwidth.SETTINGS["cpu"]
+    assert bandwidth.run(settings)["cells"] == []
+    assert released == ["cpu"] * len(bandwidth.cases(settings))
 
 
 def test_what_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

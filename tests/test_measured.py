@@ -35,7 +35,7 @@ def test_what_is_measured_comes_first(tmp_path: Path) -> None:
     page = written(tmp_path, good_cells())
     assert "Nothing on this page was measured" not in page
     assert page.index(f"## Measured on {H100}") < page.index("## Which table to use")
-    assert f"commit {'f' * 40}" in page
+    assert f"`docs/results/h100.json`: 2026-01-02T03:04:05+00:00, commit {'f' * 40}" in page
     assert "python 3.12, cupy 14" in page
     assert "What missed its target" not in page
     assert "something else than the default" not in page

@@ -1,4 +1,4 @@
-"""experiments/timing.py and summary.py: turns, quartiles, and who is fastest."""
+"""experiments/timing.py, summary.py, records.py: turns, quartiles, who is fastest, limits."""
 
 import time
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cupylut.experiments import summary, timing
+from cupylut.experiments import records, summary, timing
 
 
 def test_contestants_take_turns() -> None:
@@ -92,7 +92,7 @@ def test_who_won_how_often() -> None:
 
 def test_what_there_is_no_time_for_is_named() -> None:
     left_out: list[str] = []
-    assert list(timing.Limit(60, left_out).within([1, 2], "row")) == [1, 2]
+    assert list(records.Limit(60, left_out).within([1, 2], "row")) == [1, 2]
     assert left_out == []
-    assert list(timing.Limit(0, left_out).within([1, 2], "row")) == []
+    assert list(records.Limit(0, left_out).within([1, 2], "row")) == []
     assert left_out == ["row 1: out of time", "row 2: out of time"]

@@ -15,23 +15,22 @@ costs the host is measured apart (`hosttime`). An output that fits into the seco
 On the CPU it is the wall clock, on one thread: the same path, measured without a GPU.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..accuracy import as_dtype
 from ..compiler import require_cupy
-from . import cells, contestants, environment, hosttime, targets
+from . import cells, contestants, hosttime, targets
 from .cells import FORMAT, Cell
 from .environment import installed
 from .formula import DTYPES
+from .records import Limit, Progress, head, leaving_out
 from .summary import microseconds
-from .timing import FLOOR, Limit, Run, leaving_out, measure
-
-Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
+from .timing import FLOOR, Run, measure
 
 # Read before each call on a GPU: several times its caches.
 FLUSHED_BYTES = 512 * 2**20
@@ -97,13 +96,8 @@ def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
     """
     if settings.device == "cuda":
         require_cupy()
-    left_out: list[str] = []
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "environment": environment.describe(settings.device),
-        "settings": asdict(settings),
-        "left_out": left_out,
-    }
+    record = head(FORMAT, settings)
+    left_out = record["left_out"]
     limit = Limit(settings.limit, left_out)
     host: list[hosttime.HostTime] = []
     found: list[Cell] = []
@@ -123,12 +117,12 @@ def run(settings: Settings, progress: Progress = list) -> dict[str, Any]:
     return record
 
 
-def judged(record: dict[str, Any], figure2: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
-    """The targets by a record, and by the rows of `reproduce figure2` on the same device."""
-    found = cells.of(record)
-    if record["environment"]["device"] != "cuda":
+def judged(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The targets by a record; there are none on a CPU."""
+    where = record["environment"]
+    if where["device"] != "cuda":
         return []
-    return [asdict(each) for each in targets.judge(found, record["environment"]["name"], figure2)]
+    return [asdict(each) for each in targets.judge(cells.of(record), where["name"])]
 
 
 def measure_cell(
@@ -136,6 +130,9 @@ def measure_cell(
 ) -> Cell | None:
     """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
     device, what = settings.device, f"{function}, {dtype}, {elements:,}"
+    release(
+        device
+    )  # here, where nothing holds the arrays of the cell before, not even if it failed
     needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize + FLUSHED_BYTES
     if needed > free_bytes(device):
         left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")
@@ -149,8 +146,6 @@ def measure_cell(
         if not {FLOOR, default} <= runs.keys():
             return None
         times = measure(runs, device, settings.runs, settings.seconds, flush(device))
-    runs.clear()
-    release(device)
     return Cell(function, dtype, elements, default, times)
 
 

@@ -3,11 +3,9 @@
 Nothing here measures, and nothing here needs a GPU.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from ..accuracy import as_dtype
@@ -15,9 +13,6 @@ from ..tables import KINDS, UnroundedTable
 from .timing import CLOSE, FLOOR, Time
 
 FORMAT = "cupylut bandwidth 1"
-
-RESULTS = Path("docs/results")
-"""Where measurements lie, if there are any."""
 
 EMPTY_LOOP, FORMULA, FAST, CHAIN = "loop", "formula", "fast", "NewGELU chain"
 EAGER, COMPILED = "PyTorch", "torch.compile"
@@ -122,16 +117,6 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.function}, {self.dtype}, {self.elements:,} elements"
-
-
-def records(folder: Path = RESULTS, form: str = FORMAT) -> dict[str, dict[str, Any]]:
-    """The records of one format in a folder, by file name; those of this benchmark."""
-    found = {}
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(record, dict) and record.get("format") == form:
-            found[path.name] = record
-    return found
 
 
 def of(record: Mapping[str, Any]) -> Sequence[Cell]:

@@ -20,8 +20,9 @@ from ..tabulate import tabulate
 from . import activation, formula
 from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
 from .environment import installed
+from .records import leaving_out
 from .rivals import as_tensor, expression, normal, torch_function
-from .timing import FLOOR, Run, leaving_out
+from .timing import FLOOR, Run
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
 

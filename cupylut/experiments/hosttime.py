@@ -19,8 +19,9 @@ import numpy as np
 from .. import ops
 from ..compiler import require_cupy
 from .environment import installed
+from .records import leaving_out
 from .rivals import as_tensor, expression, normal, scipy_expression, torch_function
-from .timing import Run, leaving_out, one_thread
+from .timing import Run, one_thread
 
 FUNCTION, ELEMENTS = "gelu", 1024
 DTYPES = ("float32", "float16")

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import cells, counters, hosttime, reproduce, targets
+from . import cells, counters, hosttime, records, reproduce, targets
 from .bandwidth import columns, in_words, verdicts
-from .cells import RESULTS, Cell
+from .cells import Cell
+from .records import RESULTS
 from .summary import microseconds
 from .timing import FLOOR
 
@@ -18,7 +19,7 @@ MOST = 10
 
 def document(folder: Path = RESULTS) -> Lines:
     """A section for each record of the bandwidth benchmark on a GPU, if there is any."""
-    for file, record in cells.records(folder).items():
+    for file, record in records.find(cells.FORMAT, folder).items():
         if record["environment"]["device"] == "cuda":
             yield from section(file, record, folder)
 
@@ -30,7 +31,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     yield f"## Measured on {where['name']}"
     yield ""
-    yield f"`{(folder / file).as_posix()}`: {where['date']}, commit {where['commit']}; {versions}."
+    yield f"`docs/results/{file}`: {where['date']}, commit {where['commit']}; {versions}."
     yield verdicts(found)
     yield ""
     yield (
@@ -56,7 +57,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
     yield ""
     yield from _table(_host(record["host"]))
     yield ""
-    yield from _targets(targets.judge(found, where["name"], figure2(where["name"], folder)))
+    yield from _targets(targets.judge(found, where["name"], _figure2(where["name"], folder)))
     for counted in _records(folder, counters.FORMAT, where["name"]):
         if counted["rows"]:
             yield ""
@@ -68,14 +69,14 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
         yield f"Left out, by the file with the reason: {len(record['left_out'])} measurements."
 
 
-def figure2(name: str, folder: Path = RESULTS) -> Sequence[Mapping[str, Any]]:
+def _figure2(name: str, folder: Path) -> Sequence[Mapping[str, Any]]:
     """The rows of figure 2 that `reproduce` measured on this device, if it did."""
     found = _records(folder, reproduce.FORMAT, name)
     return [row for record in found for row in record.get("figure2", ())]
 
 
 def _records(folder: Path, form: str, name: str) -> list[Mapping[str, Any]]:
-    found = cells.records(folder, form).values()
+    found = records.find(form, folder).values()
     return [record for record in found if record["environment"]["name"] == name]
 
 

@@ -16,7 +16,7 @@ are not in the model, and no copy reaches the published bytes a second.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -27,9 +27,10 @@ from ..ops import product_table
 from ..tables import Table
 from ..tables.shared_memory import BANKS, WARP, WORD_BYTES
 from ..tabulate import tabulate
-from . import banks, cells, formula
-from .cells import RESULTS
+from . import banks, cells, formula, records
+from .cells import Cell
 from .counts import COUNTS, LOOP_BYTES, Case
+from .records import RESULTS
 
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
 ALU_LANES, SPECIAL_LANES = 64, 16  # of an SM
@@ -153,14 +154,22 @@ def predict(card: Card, case: Case) -> Prediction:
     )
 
 
-def measured(card: Card, case: Case, folder: Path = RESULTS) -> float | None:
-    """The fraction of copy bandwidth of the largest array in the results of `bench`, if any."""
+def measured_on(card: Card, folder: Path = RESULTS) -> list[Cell]:
+    """The cells that `bench bandwidth` measured on a card, in the results of a folder."""
+    return [
+        cell
+        for record in records.find(cells.FORMAT, folder).values()
+        if card.device in record["environment"]["name"]
+        for cell in cells.of(record)
+    ]
+
+
+def measured(case: Case, on_card: Sequence[Cell]) -> float | None:
+    """The fraction of copy bandwidth that a case reaches in the largest array, if measured."""
     dtype, kind, function = case
     found = [
         (cell.elements, cell.copy_fraction[who])
-        for record in cells.records(folder).values()
-        if card.device in record["environment"]["name"]
-        for cell in cells.of(record)
+        for cell in on_card
         for name, who in [(cells.GATED, cell.default) if kind == "product" else (function, kind)]
         if (cell.function, cell.dtype) == (name, dtype) and who in cell.copy_fraction
     ]
@@ -176,9 +185,9 @@ def report(card: Card, folder: Path = RESULTS) -> Iterator[str]:
         f"{'bytes':>6}{'memory':>8}{'issue':>7}{'shared':>7}{'busiest unit':>13}  {'bound':<7}"
         f"{'of copy':>7}  measured"
     )
+    on_card = measured_on(card, folder)
     for case in COUNTS:
-        p = predict(card, case)
-        fraction = measured(card, case, folder)
+        p, fraction = predict(card, case), measured(case, on_card)
         memory, issue, shared = (p.seconds[name] * 1e12 for name in ("memory", "issue", "shared"))
         unit = max(UNITS, key=lambda unit: p.seconds[unit])
         yield (
@@ -207,11 +216,12 @@ def describe(card: Card) -> str:
 
 def as_json(card: Card, folder: Path = RESULTS) -> str:
     """What `report` says, for programs."""
+    on_card = measured_on(card, folder)
     predictions = []
     for case in COUNTS:
         p = predict(card, case)
         derived = {"bound": p.bound, "copy_fraction": p.copy_fraction}
-        fraction = {"measured_copy_fraction": measured(card, case, folder)}
+        fraction = {"measured_copy_fraction": measured(case, on_card)}
         predictions.append(asdict(p) | derived | fraction)
     record = {
         "model": "predicted from static instruction counts and simulated bank passes",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from . import banks, formula, measured, model
-from .cells import RESULTS
 from .counts import COUNTS, Case
+from .records import RESULTS
 
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
 # the most and the fewest that stand for them; none where there is no such table.
@@ -32,12 +32,12 @@ Written by `python -m cupylut model --markdown docs/performance.md`; not by hand
 NOTHING_MEASURED = "**Nothing on this page was measured on a GPU.** Every figure about one is"
 MEASURED = "What was measured on GPUs comes first. Every figure behind that is"
 
-INTRODUCTION = f"""\
-{{so_far}} *predicted*, from the
+INTRODUCTION = """\
+{so_far} *predicted*, from the
 instructions in the compiled kernels, from simulated passes through shared memory and from what is
 published about the card. `python -m cupylut bench bandwidth` measures; [gpu.md](gpu.md) says how.
 `python -m cupylut model --gpu h100` prints a card's predictions in full, with the measurement
-beside each where there is one in `{RESULTS}/`. What NumPy takes, `make bench` tells.
+beside each where there is one in `docs/results/`. What NumPy takes, `make bench` tells.
 """
 
 ADVICE = """\

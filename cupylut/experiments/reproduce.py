@@ -5,16 +5,16 @@ each part its rows. `summary` makes tables of it, and `report` a page.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any
 
 from ..compiler import require_cupy
-from . import activation, environment, figure1, figure2, losses, table1
+from . import activation, figure1, figure2, losses, table1
 from .demo import PAPER
 from .environment import installed
 from .models import ARCHITECTURES, Reduction
-from .timing import Limit, leaving_out
+from .records import Limit, Progress, head, leaving_out
 
 FORMAT = "cupylut results 1"
 
@@ -22,8 +22,6 @@ PARTS = ("table1", "figure1", "figure2")
 
 ROWS = ("errors", "losses", "speed")
 """Of table 1: the first two need no GPU, the last is of times."""
-
-Progress: TypeAlias = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -105,13 +103,8 @@ def run(parts: Sequence[str], settings: Settings, progress: Progress = list) -> 
     interrupt ends it early. Raises RuntimeError as `require` does, and if there is nothing at all.
     """
     require(settings.device)
-    left_out: list[str] = []
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "environment": environment.describe(settings.device),
-        "settings": asdict(settings),
-        "left_out": left_out,
-    }
+    record = head(FORMAT, settings)
+    left_out = record["left_out"]
     measure = {"table1": _table1, "figure1": _figure1, "figure2": _figure2}
     try:
         for part in parts:

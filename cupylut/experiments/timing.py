@@ -10,11 +10,11 @@ that the contestant before it made the allocator return to the system.
 import math
 import time
 import timeit
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from ..compiler import require_cupy
 from .environment import installed
 
 Run: TypeAlias = Callable[[], object]
-T = TypeVar("T")
 
 LEAST_RUNS, WARM_UP = 5, 3
 
@@ -146,29 +145,3 @@ def ratio(slow: Time, fast: Time) -> tuple[float, float, float]:
     At least is the lower quartile of one by the upper quartile of the other; at most the reverse.
     """
     return slow.median / fast.median, slow.low / fast.high, slow.high / fast.low
-
-
-@contextmanager
-def leaving_out(what: str, left_out: Callable[[str], None]) -> Iterator[None]:
-    """Tell left_out what fails in here, with the reason, and go on: the rest is not lost."""
-    try:
-        yield
-    except Exception as error:  # of CUDA, a compiler, a rival, whatever it may be
-        left_out(f"{what}: {type(error).__name__}: {error}".partition("\n")[0])
-
-
-class Limit:
-    """So many seconds from now on, and a list of what is left out after them."""
-
-    def __init__(self, seconds: float, left_out: list[str]) -> None:
-        """left_out: what to add to."""
-        self.end = time.monotonic() + seconds
-        self.left_out = left_out
-
-    def within(self, items: Iterable[T], what: str) -> Iterator[T]:
-        """The items as long as there is time; the others are left out, under the name of `what`."""
-        for item in items:
-            if time.monotonic() < self.end:
-                yield item
-            else:
-                self.left_out.append(f"{what} {item}: out of time")
