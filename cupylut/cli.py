@@ -145,7 +145,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.PAPER)]
     print(demo.report(comparisons, inputs))
     if find_spec("matplotlib"):
-        _draw(arguments.plot, demo.draw, comparisons, inputs)
+        _draw(arguments.plot, pictures.demo_errors, comparisons, inputs)
     lacking = [name for module, name in _EXTRAS.items() if not find_spec(module)]
     if lacking:
         _say(f"No {' and no '.join(lacking)}: pip install 'cupylut[plot]'")

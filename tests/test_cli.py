@@ -8,7 +8,6 @@ import sys
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -239,37 +238,23 @@ def test_the_expressions_compute_the_functions(name: str, dtype: str) -> None:
     np.testing.assert_allclose(y.astype(float), exact, rtol=tolerance, atol=tolerance)
 
 
-def test_torch_gets_its_threads_back() -> None:
+def test_torch_gets_its_threads_back(quick: Path) -> None:
     torch = pytest.importorskip("torch")
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        times = speed.cpu_times("gelu_tanh", cupylut.tabulate("gelu_tanh"), 100, runs=1)
+        times = demo.times("gelu_tanh", cupylut.tabulate("gelu_tanh"), "cpu")
         assert torch.get_num_threads() == 2
         assert list(times) == ["SciPy", "cupylut", "PyTorch"]
     finally:
         torch.set_num_threads(threads)
 
 
-def test_gpu_times_where_there_is_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With NumPy in CuPy's place: what is run, not how fast."""
-
-    def benchmark(run: Any, n_repeat: int, *, name: str | None = None) -> SimpleNamespace:
-        run()
-        return SimpleNamespace(
-            name=run.__name__ if name is None else name,  # as CuPy's does
-            gpu_times=np.full((1, n_repeat), 1e-3),
-        )
-
-    from scipy import special
-
-    cuda = SimpleNamespace(is_available=lambda: True)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, random=np.random))
-    monkeypatch.setitem(sys.modules, "cupyx.profiler", SimpleNamespace(benchmark=benchmark))
-    monkeypatch.setitem(sys.modules, "cupyx.scipy.special", special)
-    monkeypatch.setattr(speed, "GPU_ELEMENTS", 1000)
-    times = speed.gpu_times("gelu", cupylut.tabulate("gelu"))
-    assert times == pytest.approx({"CuPy": 1e3, "cupylut": 1e3})
+@pytest.mark.gpu
+def test_times_on_a_device() -> None:
+    times = demo.times("gelu", cupylut.tabulate("gelu"), "cuda")
+    assert list(times) == ["CuPy", "cupylut"]
+    assert min(times.values()) > 0
 
 
 def test_benchmark_writes_what_it_measured(
@@ -279,7 +264,7 @@ def test_benchmark_writes_what_it_measured(
     assert cli.main(["bench", "--json", "bench.json"]) == 0
     output = capsys.readouterr().out
     record = json.loads((quick / "bench.json").read_text())
-    assert {"environment", "results", "contract"} <= record.keys()
+    assert {"environment", "results"} <= record.keys()
     assert {"date", "platform", "processor", "commit"} <= record["environment"].keys()
     assert record["environment"]["versions"].keys() >= {"python", "cupylut", "numpy", "scipy"}
     assert [(r["function"], r["dtype"]) for r in record["results"]] == list(speed.CASES)
@@ -287,9 +272,6 @@ def test_benchmark_writes_what_it_measured(
         assert (r["elements"], r["runs"]) == (5000, 5)
         assert 0 < r["at_least"] <= r["ratio"] <= r["at_most"]
         assert f"{r['ratio']:.2f}x" in output
-    first = record["results"][0]
-    assert record["contract"]["kept"] == (first["ratio"] >= 3)
-    assert ("NOT KEPT" in output) != record["contract"]["kept"]
 
 
 @pytest.mark.parametrize(

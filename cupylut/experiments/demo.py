@@ -2,25 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..compiler import require_cupy
 from ..data import minilm_gelu_inputs
 from ..declaration import Function
 from ..functions import FUNCTIONS
-from ..plot import error_curves
 from ..search import search
-from ..tables import LinearTable
-from .rivals import normal
-from .speed import GPU_ELEMENTS, cpu_times, gpu_times
-from .timing import CLOSE
+from ..tables import LinearTable, Table
+from .environment import installed
+from .rivals import expression, normal, torch_function
+from .timing import CLOSE, Run, measure
 
 SAMPLES = 1_000_000
 
-# Of the timing.
+# Of the timing. The arrays on a GPU are so large that they lie in its memory, not in its caches.
 ELEMENTS, ROUNDS = 1 << 21, 9
+GPU_ELEMENTS, GPU_ROUNDS = 1 << 25, 100
+SECONDS = 60.0
 
 # Inputs whose errors are computed at a time, so that any number of them fits into memory.
 _CHUNK = 1 << 20
@@ -92,8 +95,8 @@ def compare(name: str, size: int, inputs: Inputs) -> Comparison:
         paper=paper,
         optimal=optimal,
         paper_inside=float(_error(paper.table, function, inside).max()),
-        cpu=cpu_times(name, optimal.table, ELEMENTS, ROUNDS),
-        gpu=gpu_times(name, optimal.table),
+        cpu=times(name, optimal.table, "cpu"),
+        gpu=times(name, optimal.table, "cuda") if _has_cuda() else None,
     )
 
 
@@ -117,13 +120,31 @@ def _error(table: LinearTable, function: Function, x: NDArray[np.float32]) -> ND
     return error
 
 
-def draw(path: Path, comparisons: Sequence[Comparison], inputs: Inputs) -> None:
-    """Draw the errors of all the tables into a PNG file."""
-    tables = {
-        c.name: {"paper's Min, Max": c.paper.table, "optimal Min, Max": c.optimal.table}
-        for c in comparisons
+def times(name: str, table: Table, device: str) -> dict[str, float]:
+    """Median ns per float32 on "cpu" or "cuda": what one writes with SciPy or CuPy, and cupylut.
+
+    On the CPU that is on one thread, and PyTorch stands beside them where it is installed.
+    """
+    if device == "cuda":
+        x, rounds = normal(require_cupy(), GPU_ELEMENTS), GPU_ROUNDS
+        who, special = "CuPy", import_module("cupyx.scipy.special")
+    else:
+        x, rounds = normal(np, ELEMENTS), ROUNDS
+        who, special = "SciPy", import_module("scipy.special")
+    contestants: dict[str, Run] = {
+        who: partial(expression, special, name, x),
+        "cupylut": partial(table, x),
     }
-    error_curves(path, tables, inputs.values)
+    torch = installed("torch")
+    if device == "cpu" and torch is not None:
+        contestants["PyTorch"] = partial(torch_function(torch, name), torch.from_numpy(x))
+    found = measure(contestants, device, rounds, SECONDS)
+    return {who: 1e3 * taken.median / x.size for who, taken in found.items()}
+
+
+def _has_cuda() -> bool:
+    cupy = installed("cupy")
+    return cupy is not None and bool(cupy.cuda.is_available())
 
 
 def report(comparisons: Sequence[Comparison], inputs: Inputs) -> str:

@@ -1,4 +1,4 @@
-"""Records of experiments in pictures, with matplotlib, which is imported when one is drawn."""
+"""The experiments in pictures, with matplotlib (the extra `plot`), imported when one is drawn."""
 
 import io
 import os
@@ -7,25 +7,40 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ..declaration import Float64Array
 from ..functions import FUNCTIONS
-from ..plot import STYLES, draw_error_curves
 from ..tables import LinearTable
-from . import cells
+from . import cells, table1
+from .demo import Comparison, Inputs
 from .figure1 import WHO
 from .losses import SIZE
 from .summary import Record
-from .table1 import DOMAINS, inputs
 from .timing import FLOOR
 
 WIDTH = 8.0
 """Inches."""
 
+# Okabe and Ito's colours, told apart by colour-blind readers too, and in grey by their dashes.
+STYLES = (
+    ("#D55E00", (4, 1.5)),
+    ("#0072B2", (1, 0)),
+    ("#009E73", (1.5, 1.5)),
+    ("#CC79A7", (6, 1.5, 1.5, 1.5)),
+    ("#000000", (3, 3)),
+)
+_BACKGROUND = "#DDDDDD"
+
 # What a model takes without its activations.
 _REST = "#CCCCCC"
 
+# Of the curves of errors.
+_COLUMNS, _PER_COLUMN = 500, 64
+_LEAST_ERROR = 1e-10
 
-def _error_curves(figure: Any, record: Record) -> None:
+
+def _table1(figure: Any, record: Record) -> None:
     tables: dict[str, dict[str, LinearTable]] = {}
     errors = record["table1"]["errors"]
     sizes = {row["size"] for row in errors}
@@ -35,7 +50,51 @@ def _error_curves(figure: Any, record: Record) -> None:
             tables.setdefault(row["function"], {})[row["domain"]] = LinearTable.build(
                 FUNCTIONS[row["function"]], np.dtype(np.float32), row["lo"], row["hi"], size
             )
-    draw_error_curves(figure, tables, {name: inputs(name).held_out for name in tables})
+    _error_curves(figure, tables, {name: table1.inputs(name).held_out for name in tables})
+
+
+def _error_curves(
+    figure: Any,
+    tables: Mapping[str, Mapping[str, LinearTable]],
+    inputs: Mapping[str, NDArray[Any]],
+) -> None:
+    """|table − f| against x on a log scale, a panel for each function.
+
+    tables: by function and by what the legend calls them. inputs: by function, values whose density
+    is shaded behind the curves.
+    """
+    panels = figure.subplots(len(tables), squeeze=False)[:, 0]
+    for axes, (name, by_label) in zip(panels, tables.items(), strict=True):
+        reach = 1.15 * max(max(-table.lo, table.hi) for table in by_label.values())
+        density = axes.twinx()
+        density.hist(
+            inputs[name],
+            bins=120,
+            range=(-reach, reach),
+            color=_BACKGROUND,
+            label="density of the inputs",
+        )
+        density.set(yticks=[])
+        axes.set_zorder(density.get_zorder() + 1)  # curves in front of the density
+        axes.patch.set_visible(False)
+        for (label, table), (color, dashes) in zip(by_label.items(), STYLES, strict=False):
+            x, error = _envelope(table, reach)
+            axes.semilogy(x, error, color=color, dashes=dashes, lw=1.6, label=label)
+        domains = (f"{label} {t.lo:.3f}, {t.hi:.3f}" for label, t in by_label.items())
+        axes.set_title(f"{name}:  {';  '.join(domains)}", fontsize="medium")
+        axes.set(xlim=(-reach, reach), ylim=(_LEAST_ERROR, 1), ylabel="|table − f|")
+        axes.grid(color="0.8", lw=0.5)
+    panels[-1].set_xlabel("x")
+    handles = [h for ax in (axes, density) for h in ax.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+
+
+def _envelope(table: LinearTable, reach: float) -> tuple[Float64Array, Float64Array]:
+    """The largest error in each of a few hundred columns, as it swings from node to node."""
+    edges = np.linspace(-reach, reach, _COLUMNS + 1)
+    x = np.linspace(-reach, reach, _COLUMNS * _PER_COLUMN, dtype=table.dtype)
+    error = np.abs(table(x).astype(np.float64) - FUNCTIONS[table.name](x))
+    return (edges[:-1] + edges[1:]) / 2, error.reshape(_COLUMNS, _PER_COLUMN).max(axis=1)
 
 
 def _errors_by_size(figure: Any, record: Record) -> None:
@@ -44,7 +103,7 @@ def _errors_by_size(figure: Any, record: Record) -> None:
     panels = figure.subplots(len(functions), 2, sharex=True, sharey="row", squeeze=False)
     for (mean, largest), function in zip(panels, functions, strict=True):
         for axes, metric in ((mean, "mean_abs"), (largest, "max_abs")):
-            for domain, (color, dashes) in zip(DOMAINS, STYLES, strict=False):
+            for domain, (color, dashes) in zip(table1.DOMAINS, STYLES, strict=False):
                 of = [r for r in rows if (r["function"], r["domain"]) == (function, domain)]
                 x, y = [r["size"] for r in of], [r["held_out"][metric] for r in of]
                 axes.loglog(x, y, color=color, dashes=dashes, marker="o", ms=4, label=domain)
@@ -125,6 +184,22 @@ def _figure2(figure: Any, record: Record) -> None:
     _legend(figure, panels[0])
 
 
+def demo_errors(
+    path: str | os.PathLike[str], comparisons: Sequence[Comparison], inputs: Inputs
+) -> None:
+    """Draw the errors of the demo's tables into a PNG file.
+
+    Raises ImportError without matplotlib, and OSError where the file cannot be written.
+    """
+    tables = {
+        c.name: {"paper's Min, Max": c.paper.table, "optimal Min, Max": c.optimal.table}
+        for c in comparisons
+    }
+    figure = _figure(3.2 * len(tables))
+    _error_curves(figure, tables, dict.fromkeys(tables, inputs.values))
+    figure.savefig(path, format="png")
+
+
 def fractions(path: str | os.PathLike[str], record: Record) -> None:
     """Draw the fractions of copy bandwidth in a record of `bandwidth` into a PNG file.
 
@@ -178,7 +253,7 @@ def _legend(figure: Any, axes: Any) -> None:
 
 
 _PICTURES: Mapping[str, tuple[str, float, Callable[[Any, Record], None]]] = {
-    "table1": ("errors", 8.5, _error_curves),
+    "table1": ("errors", 8.5, _table1),
     "errors": ("errors", 8.0, _errors_by_size),
     "speed": ("speed", 3.6, _speed),
     "figure1": ("figure1", 3.8, _figure1),
