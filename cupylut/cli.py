@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     inputs = arguments.input or demo.default_inputs()
-    comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.PAPER)]
+    comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.TABLE1)]
     print(demo.report(comparisons, inputs))
     if find_spec("matplotlib"):
         _draw(arguments.plot, pictures.demo_errors, comparisons, inputs)

@@ -14,12 +14,12 @@ from .timing import CLOSE, FLOOR, Time
 
 FORMAT = "cupylut bandwidth 1"
 
-EMPTY_LOOP, FORMULA, FAST, CHAIN = "loop", "formula", "fast", "NewGELU chain"
-EAGER, COMPILED = "PyTorch", "torch.compile"
+EMPTY_LOOP, NEW_GELU = "loop", "NewGELU chain"
+EAGER, TORCH_COMPILE = "PyTorch", "torch.compile"
 FLOORS = (FLOOR, EMPTY_LOOP)
 """No contestants: a copy of the same bytes, and this library's own loop that computes nothing."""
 
-OURS = (*KINDS, UnroundedTable.kind)
+OUR_KINDS = (*KINDS, UnroundedTable.kind)
 """The kinds of table."""
 
 GATED = "swiglu"
@@ -87,7 +87,7 @@ class Cell:
     @property
     def rivals(self) -> list[str]:
         """Everything but the floors and our tables, the fastest first."""
-        found = [who for who in self.times if who not in FLOORS and who not in OURS]
+        found = [who for who in self.times if who not in FLOORS and who not in OUR_KINDS]
         return sorted(found, key=lambda who: self.times[who].median)
 
     def gain(self, rival: str) -> float | None:
@@ -110,7 +110,7 @@ class Cell:
     @property
     def better_kind(self) -> str | None:
         """A kind of table of ours that is more than 5 % faster than the default, if any is."""
-        kinds = [who for who in self.times if who in OURS]
+        kinds = [who for who in self.times if who in OUR_KINDS]
         best = min(kinds, key=lambda who: self.times[who].median)
         faster = self.times[self.default].median > CLOSE * self.times[best].median
         return best if faster else None

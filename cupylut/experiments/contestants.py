@@ -18,7 +18,7 @@ from ..compiler import require_cupy
 from ..tables import KINDS, Table
 from ..tabulate import tabulate
 from . import activation, formula
-from .cells import CHAIN, COMPILED, EAGER, EMPTY_LOOP, GATED
+from .cells import EAGER, EMPTY_LOOP, GATED, NEW_GELU, TORCH_COMPILE
 from .environment import installed
 from .records import leaving_out
 from .rivals import as_tensor, expression, normal, torch_function
@@ -118,12 +118,12 @@ def _torch(function: str, inputs: Sequence[Any], device: str, left_out: LeftOut)
     eager = torch_expression(function)
     found: dict[str, Run] = {EAGER: partial(eager, *tensors)}
     if function == "gelu_tanh":
-        found[CHAIN] = partial(new_gelu, *tensors)
+        found[NEW_GELU] = partial(new_gelu, *tensors)
     if device == "cuda":
         if why := activation.why_not_compiled(device):
-            left_out(f"{COMPILED}: {why}")
+            left_out(f"{TORCH_COMPILE}: {why}")
         else:
-            found[COMPILED] = partial(compiled(function), *tensors)
+            found[TORCH_COMPILE] = partial(compiled(function), *tensors)
     return found
 
 
@@ -136,7 +136,7 @@ def torch_expression(function: str) -> Callable[..., Any]:
 
 
 def new_gelu(x: Any) -> Any:
-    """OpenAI's GELU as GPT-2 has it, a kernel for each operation: `model.CHAIN`."""
+    """OpenAI's GELU as GPT-2 has it, a kernel for each operation: `model.NEW_GELU_KERNELS`."""
     return 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x**3)).tanh())
 
 

@@ -27,7 +27,7 @@ FORMAT = "cupylut counters 1"
 # float32 arrays of 256 MB, 16-bit ones of 128 MB.
 ELEMENTS = 1 << 26
 
-UNARY = (("gelu", "float32"), ("gelu", "float16"), ("gelu", "bfloat16"), ("mish", "float32"))
+CASES = (("gelu", "float32"), ("gelu", "float16"), ("gelu", "bfloat16"), ("mish", "float32"))
 FORMULAS = (("formula", "gelu"), ("fast", "gelu"))
 FORMULA_DTYPES = ("float32", "bfloat16")
 
@@ -62,10 +62,10 @@ def workload() -> dict[str, Run]:
     """The launches that are counted, in order, on the current device."""
     cupy = require_cupy()
     found: dict[str, Run] = {}
-    for dtype in dict.fromkeys(dtype for _, dtype in UNARY):
+    for dtype in dict.fromkeys(dtype for _, dtype in CASES):
         x, z = normal(cupy, 2 * ELEMENTS, dtype).reshape(2, -1)
         y = cupy.empty_like(x)
-        for function in (f for f, d in UNARY if d == dtype):
+        for function in (f for f, d in CASES if d == dtype):
             for kind, table in tables(function, dtype).items():
                 found[f"{function} {dtype} {kind}"] = partial(table, x, out=y)
         found[f"swiglu {dtype}"] = partial(gated.swiglu, x, z, out=y)

@@ -40,7 +40,7 @@ class Published:
     speed: float
 
 
-PAPER: Mapping[str, Published] = {
+TABLE1: Mapping[str, Published] = {
     "gelu_tanh": Published("OpenAI GeLU", -2.567, 2.538, 0.1026, 892.87),
     "gelu": Published("GeLU", -2.509, 2.712, 0.1148, 195.23),
     "silu": Published("SiLU", -3.844, 3.612, 0.7595, 196.89),
@@ -85,7 +85,7 @@ class Comparison:
 
 def compare(name: str, size: int, inputs: Inputs) -> Comparison:
     """Redo the paper's row for a function with tables of this size."""
-    function, published = FUNCTIONS[name], PAPER[name]
+    function, published = FUNCTIONS[name], TABLE1[name]
     best = search(name, size)
     paper = _errors(function, published.lo, published.hi, size, inputs)
     optimal = _errors(function, best.lo, best.hi, size, inputs)
@@ -161,7 +161,7 @@ def _error_lines(comparisons: Sequence[Comparison], inputs: Inputs) -> list[str]
         f"{'':<18}{'':>9}{'':>9}{'any input':>14}{'N(0, 1)':>14}{'real input':>14}",
     ]
     for c in comparisons:
-        published = PAPER[c.name]
+        published = TABLE1[c.name]
         lines += [
             f"{c.name} (the paper's {published.label}, error rate {published.error_rate} %)",
             _error_line("paper's", c.paper),

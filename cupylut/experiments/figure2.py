@@ -17,7 +17,7 @@ from .timing import FLOOR, Time, fastest, measure, ratio
 LENGTH = 128
 """Tokens of a sequence."""
 
-PAPER = {"GPT-2": 1.35, "GPT-2 medium": 1.35, "BERT": 1.03, "BERT-Large": 1.07, "OLMo-1B": 1.06}
+GAINS = {"GPT-2": 1.35, "GPT-2 medium": 1.35, "BERT": 1.03, "BERT-Large": 1.07, "OLMo-1B": 1.06}
 """How many times as fast the paper's models became at most; of GPT-2 it has one for the family."""
 
 

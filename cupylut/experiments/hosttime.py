@@ -26,7 +26,7 @@ from .timing import Run, one_thread
 FUNCTION, ELEMENTS = "gelu", 1024
 DTYPES = ("float32", "float16")
 
-CALLS, REPEATS, CHAIN = 200, 15, 20
+CALLS, REPEATS, CHAIN_CALLS = 200, 15, 20
 
 Capture: TypeAlias = Callable[[Run], Run]
 
@@ -121,7 +121,7 @@ def per_call(run: Run) -> float:
 
 
 def _repeat(run: Run) -> None:
-    for _ in range(CHAIN):
+    for _ in range(CHAIN_CALLS):
         run()
 
 
@@ -135,7 +135,7 @@ def until_done(chain: Run) -> float:
         chain()
         synchronize()
         seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds[3:])) / CHAIN * 1e6
+    return float(np.median(seconds[3:])) / CHAIN_CALLS * 1e6
 
 
 def replayed(capture: Capture, chain: Run) -> float:
@@ -167,7 +167,10 @@ def _cupy_graph(chain: Run) -> Run:
 
 def report(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The rows of a record as a table to read."""
-    yield f"{FUNCTION} of {ELEMENTS:,} elements, µs a call: of the host, and in a chain of {CHAIN}"
+    yield (
+        f"{FUNCTION} of {ELEMENTS:,} elements, µs a call: of the host, and in a chain of "
+        f"{CHAIN_CALLS}"
+    )
     yield f"{'library':<10}{'':<15}{'dtype':<9}{'call':>8}{'chain':>8}{'graph':>8}"
     for row in rows:
         figures = (

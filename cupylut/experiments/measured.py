@@ -52,7 +52,8 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
     yield ""
     yield (
         f"µs for each call of {hosttime.FUNCTION} on {hosttime.ELEMENTS:,} elements: of the host; "
-        f"in a chain of {hosttime.CHAIN} until all is done; of the same chain as a CUDA graph."
+        f"in a chain of {hosttime.CHAIN_CALLS} until all is done; of the same chain as a CUDA "
+        "graph."
     )
     yield ""
     yield from _table(_host(record["host"]))

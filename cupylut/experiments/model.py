@@ -239,7 +239,7 @@ PAPER_GAIN = 8.93  # of its Table 1, 892.87 %
 
 # 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) in PyTorch, one kernel each: what it computes, and how
 # many arrays it reads. Each writes one.
-CHAIN = (
+NEW_GELU_KERNELS = (
     ("0.5 · x", 1),
     ("x³", 1),
     ("0.044715 · x³", 1),
@@ -267,13 +267,13 @@ def paper(dtype: str = "float32") -> Iterable[Step]:
     The chain is taken to be bound by memory, as its fused form is, which executes as much in fewer
     bytes.
     """
-    chain_bytes = sum(arrays + 1 for _, arrays in CHAIN) * as_dtype(dtype).itemsize
+    chain_bytes = sum(arrays + 1 for _, arrays in NEW_GELU_KERNELS) * as_dtype(dtype).itemsize
     chain = chain_bytes / PAPER_CARD.bytes_per_second
-    formula = predict(PAPER_CARD, (dtype, "formula", "gelu_tanh"))
+    fused = predict(PAPER_CARD, (dtype, "formula", "gelu_tanh"))
     table = predict(PAPER_CARD, (dtype, "linear", "gelu"))
-    one, looked_up = formula.seconds[formula.bound], table.seconds[table.bound]
+    one, looked_up = fused.seconds[fused.bound], table.seconds[table.bound]
     return (
-        Step(f"{len(CHAIN)} kernels, as the model runs it", chain_bytes, chain, 1.0),
-        Step("fused: 1 kernel, the same formula", formula.moved_bytes, one, chain / one),
+        Step(f"{len(NEW_GELU_KERNELS)} kernels, as the model runs it", chain_bytes, chain, 1.0),
+        Step("fused: 1 kernel, the same formula", fused.moved_bytes, one, chain / one),
         Step("tabulated: 1 kernel, 1024 nodes", table.moved_bytes, looked_up, one / looked_up),
     )

@@ -9,7 +9,7 @@ from .records import RESULTS
 
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
 # the most and the fewest that stand for them; none where there is no such table.
-TARGETS: tuple[tuple[str, float, tuple[Case, ...]], ...] = (
+BUDGETS: tuple[tuple[str, float, tuple[Case, ...]], ...] = (
     ("full, all 65,536 results", 5, (("float16", "full", "gelu"),)),
     ("direct, windows, bfloat16", 12, (("bfloat16", "direct", "gelu"),)),
     ("compact, float16", 19, (("float16", "compact", "gelu"), ("float16", "compact", "silu"))),
@@ -88,7 +88,7 @@ average, "smooth" a wave of amplitude 2 and 4,096 elements, "sorted" N(0, 1) in 
 each 256 elements.
 """
 
-BUDGETS = """\
+INSTRUCTIONS = """\
 ## Instructions an element
 
 All instructions of the vector loop on sm_90, counted in the machine code, against what was aimed
@@ -165,7 +165,7 @@ def budgets() -> Iterator[str]:
     """What was aimed at and what was reached."""
     yield "| | aim | reached |"
     yield "|---|---:|---:|"
-    for what, aim, cases in TARGETS:
+    for what, aim, cases in BUDGETS:
         reached = [model.predict(model.CARDS["h100"], case).instructions for case in cases]
         figures = "–".join(f"{figure:.1f}" for figure in reached)
         missed = " (missed)" if max(reached) > aim else ""
@@ -177,7 +177,7 @@ def paper() -> Iterator[str]:
     yield "| kernel | bytes an element, float32 | *predicted* ps |"
     yield "|---|---:|---:|"
     steps = tuple(model.paper())
-    for name, arrays in model.CHAIN:
+    for name, arrays in model.NEW_GELU_KERNELS:
         moved = 4 * (arrays + 1)
         yield f"| {name} | {moved} | {moved / model.PAPER_CARD.bytes_per_second * 1e12:.2f} |"
     yield ""
@@ -209,7 +209,7 @@ def document(folder: Path = RESULTS) -> str:
         (ADVICE,),
         (LOADS, *loads()),
         (PASSES, *passes()),
-        (BUDGETS, *budgets()),
+        (INSTRUCTIONS, *budgets()),
         (PAPER, *paper()),
         (PAPER_END,),
         (MODEL, *cards()),

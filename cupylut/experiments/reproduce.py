@@ -11,7 +11,7 @@ from typing import Any
 
 from ..compiler import require_cupy
 from . import activation, figure1, figure2, losses, table1
-from .demo import PAPER
+from .demo import TABLE1
 from .environment import installed
 from .models import ARCHITECTURES, Reduction
 from .records import Limit, Progress, head, leaving_out
@@ -131,19 +131,19 @@ def _measured(part: Any) -> bool:
 def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
     left_out = record["left_out"]
     found: dict[str, Any] = {
-        "paper": [{"function": name} | asdict(published) for name, published in PAPER.items()],
-        "inputs": {name: table1.inputs(name).source for name in PAPER},
+        "paper": [{"function": name} | asdict(published) for name, published in TABLE1.items()],
+        "inputs": {name: table1.inputs(name).source for name in TABLE1},
         **{key: [] for key in ROWS},
     }
     record["table1"] = found
-    for case in progress([(function, size) for function in PAPER for size in settings.sizes]):
+    for case in progress([(function, size) for function in TABLE1 for size in settings.sizes]):
         found["errors"] += map(asdict, table1.measure(*case))
     for model in progress(losses.MODELS if settings.training_steps else ()):
         found["losses"] += map(asdict, losses.measure(model, settings.training_steps))
     if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
         left_out.append(f"torch.compile: {reason}")
     limit = Limit(settings.limits[0], left_out)
-    for function, dtype in progress([(f, d) for f in PAPER for d in settings.dtypes]):
+    for function, dtype in progress([(f, d) for f in TABLE1 for d in settings.dtypes]):
         what = f"speed of {function}, {dtype}, tokens"
         for tokens in limit.within(settings.tokens, what):
             with leaving_out(f"{what} {tokens}", left_out.append):

@@ -8,8 +8,7 @@ from typing import Any, TypeAlias
 
 from .activation import AS_WRITTEN, COMPILED, FUSED, LINEAR, OURS, USES
 from .figure1 import WHO
-from .figure2 import LENGTH
-from .figure2 import PAPER as PAPER_GAIN
+from .figure2 import GAINS, LENGTH
 from .losses import SIZE
 from .timing import FLOOR, Time, ratio
 
@@ -330,7 +329,7 @@ def _figure2(rows: Sequence[Record]) -> Section:
     best: dict[str, Sequence[float]] = {}
     for row in rows:
         best[row["model"]] = max(row["gain"], best.get(row["model"], (0, 0)), key=lambda g: g[1])
-    gains = (f"{m} {_times_as_fast(g)}, paper {PAPER_GAIN[m]:.2f}x" for m, g in best.items())
+    gains = (f"{m} {_times_as_fast(g)}, paper {GAINS[m]:.2f}x" for m, g in best.items())
     text.append(f"Gains, where they are surest; less than 1 is a loss: {'; '.join(gains)}.")
     table = [
         (

@@ -18,7 +18,7 @@ from ..declaration import Function
 from ..functions import FUNCTIONS
 from ..search import search
 from ..tables import LinearTable, Table
-from .demo import PAPER
+from .demo import TABLE1
 from .rivals import normal
 
 SIZES = (256, 512, 1024, 2048, 4096)
@@ -98,7 +98,7 @@ def domains(function: str, size: int, fitted: NDArray[np.float32]) -> dict[str, 
         return found.lo, found.hi
 
     ends: dict[str, Callable[[], tuple[float, float]]] = {
-        "paper": lambda: (PAPER[function].lo, PAPER[function].hi),
+        "paper": lambda: (TABLE1[function].lo, TABLE1[function].hi),
         "worst case": lambda: searched("max"),
         "N(0, 1)": lambda: searched("mean"),
         "calibrated": lambda: searched("mean", Calibration(fitted)),
