@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -153,8 +154,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    if arguments.plot and not find_spec("matplotlib"):
-        _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
+    if arguments.plot and _lacks_matplotlib("--plot"):
         return 2
     parts = reproduce.PARTS if arguments.part == "all" else [arguments.part]
     settings = reproduce.SETTINGS[arguments.device].within(arguments.seconds)
@@ -181,8 +181,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    if not find_spec("matplotlib"):
-        _say("a report needs matplotlib: pip install 'cupylut[plot]'")
+    if _lacks_matplotlib("a report"):
         return 2
     return _write(arguments.output, report.page(arguments.results))
 
@@ -206,8 +205,7 @@ def _bench_numpy(arguments: argparse.Namespace) -> int:
 
 
 def _bench_bandwidth(arguments: argparse.Namespace) -> int:
-    if arguments.plot and not find_spec("matplotlib"):
-        _say("--plot needs matplotlib: pip install 'cupylut[plot]'")
+    if arguments.plot and _lacks_matplotlib("--plot"):
         return 2
     settings = bandwidth.SETTINGS[arguments.device or "cuda"].within(arguments.seconds)
     record = bandwidth.run(settings, _progress)
@@ -245,6 +243,14 @@ def _model(arguments: argparse.Namespace) -> int:
     if not arguments.markdown:
         print("\n".join(model.report(card)))
     return _write(arguments.json, model.as_json(card)) if arguments.json else 0
+
+
+def _lacks_matplotlib(what: str) -> bool:
+    """Whether it is not there; then what needs it is said."""
+    if find_spec("matplotlib"):
+        return False
+    _say(f"{what} needs matplotlib: pip install 'cupylut[plot]'")
+    return True
 
 
 def _draw(path: Path, draw: Callable[..., None], *what: Any) -> int:
@@ -336,14 +342,9 @@ def _results(path: str) -> dict[str, Any]:
         raise argparse.ArgumentTypeError(f"{path!r} holds {error}") from error
 
 
-def _png(path: str) -> Path:
+def _new_png(path: str) -> Path:
     if not path.lower().endswith(".png"):
         raise argparse.ArgumentTypeError(f"{path!r} is no picture; give a name that ends in .png")
-    return Path(path)
-
-
-def _new_png(path: str) -> Path:
-    _png(path)
     return _new_file(path)
 
 
@@ -356,10 +357,10 @@ def _new_file(path: str) -> Path:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"{text}: give a positive number")
-    return seconds
+    with suppress(ValueError):
+        if (seconds := float(text)) > 0:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text}: give a positive number")
 
 
 def _size(text: str) -> int:

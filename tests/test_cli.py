@@ -194,6 +194,7 @@ def test_a_picture_that_cannot_be_written_does_not_fail(
     [
         ("demo --plot no/such/place.png", "there is no folder 'no/such'"),
         ("reproduce table1 --seconds -1", "-1: give a positive number"),
+        ("bench bandwidth --seconds soon", "--seconds: soon: give a positive number"),
         ("bench --plot place.png", "--plot is for bench bandwidth: leave it out"),
         ("bench counters --seconds 5", "--seconds is for bench bandwidth: leave it out"),
     ],

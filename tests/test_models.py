@@ -28,8 +28,13 @@ def test_models_are_as_published(name: str, parameters: int) -> None:
     function = models.ARCHITECTURES[name].function
     found = [type(m) for m in model.modules() if type(m) is type(activation.as_written(function))]
     assert len(found) == model.config.num_hidden_layers
-    widths = {p.shape[0] for n, p in model.named_parameters() if n.endswith("gate_proj.weight")}
-    assert widths <= {activation.USES[function].width}
+
+
+@pytest.mark.parametrize("use", activation.USES.values(), ids=lambda use: use.model)
+def test_widths_are_those_of_the_models(use: activation.Use) -> None:
+    config = models.build(use.model, "meta", "float16").config
+    width = getattr(config, "intermediate_size", 4 * config.hidden_size)  # GPT-2 names none
+    assert width == use.width
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
