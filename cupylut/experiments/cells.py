@@ -69,14 +69,9 @@ class Cell:
         }
 
     @property
-    def tensor_bytes(self) -> int:
-        """Of one of its arrays."""
-        return self.elements * as_dtype(self.dtype).itemsize
-
-    @property
     def is_large(self) -> bool:
         """Whether a tensor has 64 MB or more, so that no cache holds much of it."""
-        return self.tensor_bytes >= LARGE
+        return self.elements * as_dtype(self.dtype).itemsize >= LARGE
 
     @cached_property
     def copy_fraction(self) -> dict[str, float]:

@@ -21,7 +21,7 @@ from . import activation, formula
 from .cells import EAGER, EMPTY_LOOP, GATED, NEW_GELU, TORCH_COMPILE
 from .environment import installed
 from .records import leaving_out
-from .rivals import as_tensor, expression, normal, torch_function
+from .rivals import as_tensor, expression, normal, special_functions, torch_function
 from .timing import FLOOR, Run
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
@@ -101,8 +101,7 @@ def _formulas(function: str, inputs: Sequence[Any], out: Any) -> dict[str, Run]:
 
 
 def _expressions(function: str, inputs: Sequence[Any], device: str) -> dict[str, Run]:
-    who, package = ("CuPy", "cupyx.scipy") if device == "cuda" else ("SciPy", "scipy")
-    special = importlib.import_module(f"{package}.special")
+    who, special = special_functions(device)
     if function != GATED:
         return {who: partial(expression, special, function, *inputs)}
     gate, up = inputs

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from ..functions import FUNCTIONS
 from ..search import search
 from ..tables import LinearTable, Table
 from .environment import installed
-from .rivals import expression, normal, torch_function
+from .rivals import expression, normal, special_functions, torch_function
 from .timing import CLOSE, Run, measure
 
 SAMPLES = 1_000_000
@@ -127,10 +126,9 @@ def times(name: str, table: Table, device: str) -> dict[str, float]:
     """
     if device == "cuda":
         x, rounds = normal(require_cupy(), GPU_ELEMENTS), GPU_ROUNDS
-        who, special = "CuPy", import_module("cupyx.scipy.special")
     else:
         x, rounds = normal(np, ELEMENTS), ROUNDS
-        who, special = "SciPy", import_module("scipy.special")
+    who, special = special_functions(device)
     contestants: dict[str, Run] = {
         who: partial(expression, special, name, x),
         "cupylut": partial(table, x),

@@ -21,7 +21,6 @@ def describe(device: str) -> dict[str, Any]:
     """Device, processor, versions, commit, date, and how busy the machine is at the moment."""
     load = max(os.getloadavg()) if hasattr(os, "getloadavg") else None
     cpus = os.cpu_count() or 1
-    torch = installed("torch")
     return {
         "device": device,
         **({"name": processor()} if device == "cpu" else _gpu()),
@@ -30,7 +29,7 @@ def describe(device: str) -> dict[str, Any]:
         "load": None if load is None else round(load, 2),
         "busy": load is None or load > BUSY * cpus,
         "platform": platform.platform(),
-        "versions": {"python": platform.python_version()} | _versions(torch),
+        "versions": {"python": platform.python_version()} | _versions(),
         "commit": commit(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -55,8 +54,8 @@ def _gpu() -> dict[str, Any]:
     }
 
 
-def _versions(torch: Any) -> dict[str, str]:
-    found = {}
+def _versions() -> dict[str, str]:
+    found, torch = {}, installed("torch")
     for package in PACKAGES:
         try:
             found[package] = version(package)

@@ -5,7 +5,6 @@ is queued; that is the time of the host. Whoever waits for a chain of such calls
 too, unless the chain is a CUDA graph, which one call launches: both are measured, for each call.
 """
 
-import importlib
 import time
 import timeit
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +19,14 @@ from .. import ops
 from ..compiler import require_cupy
 from .environment import installed
 from .records import leaving_out
-from .rivals import as_tensor, expression, normal, scipy_expression, torch_function
+from .rivals import (
+    as_tensor,
+    expression,
+    normal,
+    scipy_expression,
+    special_functions,
+    torch_function,
+)
 from .timing import Run, one_thread
 
 FUNCTION, ELEMENTS = "gelu", 1024
@@ -74,11 +80,11 @@ def _numpy(x: Any) -> Mapping[str, Run]:
 
 def _cupy(x: Any) -> Mapping[str, Run]:
     ours = getattr(ops, FUNCTION)
-    special = importlib.import_module("cupyx.scipy.special")
+    who, special = special_functions("cuda")
     return {
         "cupylut": partial(ours, x),
         "cupylut, out=": partial(ours, x, out=require_cupy().empty_like(x)),
-        "CuPy": partial(expression, special, FUNCTION, x),
+        who: partial(expression, special, FUNCTION, x),
     }
 
 
@@ -109,7 +115,7 @@ def _rows(
             continue
         if capture is not None:
             with leaving_out(f"{what}, graph", left_out.append):
-                graph = replayed(capture, repeated)
+                graph = until_done(capture(repeated))
         yield HostTime(library, who, dtype, call, chain, graph)
 
 
@@ -136,11 +142,6 @@ def until_done(chain: Run) -> float:
         synchronize()
         seconds.append(time.perf_counter() - start)
     return float(np.median(seconds[3:])) / CHAIN_CALLS * 1e6
-
-
-def replayed(capture: Capture, chain: Run) -> float:
-    """The same of a chain that was captured in a graph."""
-    return until_done(capture(chain))
 
 
 def _torch_graph(torch: Any, chain: Run) -> Run:

@@ -59,9 +59,6 @@ class Reduction:
     layers: int
     vocabulary: int
 
-    def __str__(self) -> str:
-        return f"{self.layers} of the layers, {self.vocabulary:,} words"
-
 
 def build(name: str, device: str, dtype: str, reduction: Reduction | None = None) -> Any:
     """A model without a head, with random weights, in evaluation mode."""

@@ -15,8 +15,7 @@ from ..tables import LinearTable
 from . import cells, table1
 from .demo import Comparison, Inputs
 from .figure1 import WHO
-from .losses import SIZE
-from .summary import Record
+from .summary import Record, shown_size
 from .timing import FLOOR
 
 WIDTH = 8.0
@@ -43,8 +42,7 @@ _LEAST_ERROR = 1e-10
 def _table1(figure: Any, record: Record) -> None:
     tables: dict[str, dict[str, LinearTable]] = {}
     errors = record["table1"]["errors"]
-    sizes = {row["size"] for row in errors}
-    size = SIZE if SIZE in sizes else max(sizes)
+    size = shown_size(errors)
     for row in errors:
         if row["size"] == size and row["domain"] != "N(0, 1)":
             tables.setdefault(row["function"], {})[row["domain"]] = LinearTable.build(
@@ -120,11 +118,12 @@ def _errors_by_size(figure: Any, record: Record) -> None:
 def _speed(figure: Any, record: Record) -> None:
     rows = record["table1"]["speed"]
     cases = list(dict.fromkeys((row["function"], row["dtype"]) for row in rows))
+    names = dict.fromkeys(w for row in rows for w in row["times"] if w != FLOOR)
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for axes, case in zip(panels, cases, strict=True):
         of = [row for row in rows if (row["function"], row["dtype"]) == case]
         who = {w for row in of for w in row["times"]} - {FLOOR}
-        for name, (color, dashes) in zip(_names(rows), STYLES, strict=False):
+        for name, (color, dashes) in zip(names, STYLES, strict=False):
             if name in who:
                 y = [r["times"][FLOOR]["median"] / r["times"][name]["median"] for r in of]
                 x = [r["tokens"] for r in of]
@@ -136,10 +135,6 @@ def _speed(figure: Any, record: Record) -> None:
         axes.grid(color="0.8", lw=0.5)
     panels[0].set_ylabel("copy's time / time")
     _legend(figure, panels[0])
-
-
-def _names(rows: Sequence[Record]) -> list[str]:
-    return [w for w in dict.fromkeys(w for row in rows for w in row["times"]) if w != FLOOR]
 
 
 def _figure1(figure: Any, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,13 @@ def normal(xp: Any, elements: int, dtype: str = "float32") -> Any:
     """The same N(0, 1) numbers in every run, of NumPy or CuPy: on zeros everything is faster."""
     x = xp.random.default_rng(0).standard_normal(elements, np.float32)
     return x.astype(as_dtype(dtype), copy=False)
+
+
+def special_functions(device: str) -> tuple[str, Any]:
+    """Whose expressions are evaluated on "cpu" or "cuda", and the `special` that they take."""
+    if device == "cuda":
+        return "CuPy", import_module("cupyx.scipy.special")
+    return "SciPy", special
 
 
 def expression(special: Any, name: str, x: Any) -> Any:

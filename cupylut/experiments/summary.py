@@ -105,8 +105,7 @@ def _where(record: Record) -> Section:
 
 
 def _beside(table1: Record) -> Section:
-    sizes = {row["size"] for row in table1["errors"]}
-    size = SIZE if SIZE in sizes else max(sizes)
+    size = shown_size(table1["errors"])
     text = [
         "The paper's rows are as it prints them. Its error rates are not reproducible as defined: "
         "no metric and distribution of inputs that was tried gives all three. Here the rate is "
@@ -157,6 +156,12 @@ def _beside(table1: Record) -> Section:
         ]
     header = ("", "Min", "Max", "error rate", "mean |e|", "max |e|", "any input", "speed at most")
     return Section("table1", f"Table 1, tables of {size} nodes", text, header, rows)
+
+
+def shown_size(errors: Sequence[Record]) -> int:
+    """The nodes of the tables beside the rows of the paper: as many as it has, or the most."""
+    sizes = {row["size"] for row in errors}
+    return SIZE if SIZE in sizes else max(sizes)
 
 
 def _verdict(name: str, here: Mapping[str, Record], source: str) -> str:
