@@ -212,16 +212,17 @@ def progress(degrees: Iterable[Item]) -> Iterable[Item]:
 
 def fit_branch(goal: Goal, branch: Branch, degree: int, most: int) -> Fitted | None:
     """The fewest segments of this degree that are good enough, or else those nearest to it."""
-    nearest: Fitted | None = None
+    others: list[Fitted] = []
     for layout in layouts(goal.dtype, branch, most):
         part = fitted(goal, branch, layout, degree)
         if part.worst <= goal.target:
             part = checked(goal, branch, part)
             if part.good:
                 return part
-        if nearest is None or distance(goal, part) < distance(goal, nearest):
-            nearest = part
-    return nearest
+        others.append(part)
+    nearest = min(others, key=lambda part: part.worst, default=None)
+    promising = (checked(goal, branch, part) for part in others if part.worst <= goal.promise)
+    return next((part for part in promising if part.worst <= goal.promise), nearest)
 
 
 def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
@@ -266,9 +267,9 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
             sides[member.sign] = Side(part.layout, scale, member.slope, member.intercept, entry)
     for sign, tail in ((-1, goal.f.left), (1, goal.f.right)):
         layout, x = sides[sign].layout, magnitudes(goal.dtype)
-        # A little below the limit, a + offset already rounds to where the tail begins.
+        # Within a spacing of the limit, a + offset already rounds to where the tail begins.
         spacings = np.abs(np.spacing(goal.dtype.type([layout.limit, layout.limit + layout.offset])))
-        end = layout.limit - spacings.max()
+        end = layout.limit - 2 * spacings.max()
         x = sign * np.array([end, layout.limit, *x[x > layout.limit]])
         exact = values(goal.f, x)
         gap = np.abs(exact - tail(x)) if tail else np.zeros_like(x)
