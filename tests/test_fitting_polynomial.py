@@ -1,4 +1,4 @@
-"""tables/fit_polynomial.py: functions of the user, of which each table keeps its promise."""
+"""fitting/polynomial.py: functions of the user, of which each table keeps its promise."""
 
 import host_cuda
 import numpy as np
