@@ -64,7 +64,8 @@ def tabulate(
     where a tail is approached as slowly as by 1/x², 1.5e-8 far out. In float64 it is 2 ulp for
     gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid and tanh as far as they are more than
     1e-16; below, they are their tail: sigmoid(−38.) is 0. For all others it is an absolute error of
-    1e-13, or of 1e-14 of the largest constant tail and value on [−1, 1], if that is more.
+    1e-13, or of 1e-14 of the largest constant tail and value on [−1, 1], if that is more. Where
+    f(0) = 0, ±0 give ±0.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.

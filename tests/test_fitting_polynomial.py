@@ -121,9 +121,13 @@ def test_which_of_the_degrees_is_taken(
     assert design.parts[0].rows.shape[1] - 2 == degree
 
 
-def test_a_zero_is_a_zero_whatever_the_size(compiler: str) -> None:
-    for scale in (1e-30, 1e30):
-        f = Function("own", "", lambda x, s=scale: s * np.tanh(x), Tail(0, -scale), Tail(0, scale))
+def test_a_zero_is_a_zero_whatever_the_size_and_slope(compiler: str) -> None:
+    for f in (
+        Function("own", "", lambda x: 1e-30 * np.tanh(x), Tail(0, -1e-30), Tail(0, 1e-30)),
+        Function("own", "", lambda x: 1e30 * np.tanh(x), Tail(0, -1e30), Tail(0, 1e30)),
+        Function("own", "", lambda x: -np.tanh(x), Tail(0, 1), Tail(0, -1)),
+        Function("own", "", lambda x: x * np.tanh(x), Tail(-1, 0), IDENTITY),
+    ):
         table = PolynomialTable.build(f, FLOAT32)
         for y in (evaluate(table, np.float32([-0.0, 0.0])),
                   host_cuda.Program().elementwise(table, np.float32([-0.0, 0.0]))):  # fmt: skip

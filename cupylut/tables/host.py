@@ -91,6 +91,9 @@ class Cubics:
             y = c0 + x * (c1 + x * (c2 + x * c3))
             holds &= np.abs(y - exact) <= tolerance * np.maximum(ulp(exact, x.dtype), floor)
             holds &= np.signbit(y) == np.signbit(exact)
+        zeros = np.array([0.0, -0.0], np.float32)
+        y = c0[COUNT // 2] + zeros * c1[COUNT // 2]
+        holds[COUNT // 2] &= (np.signbit(y) == np.signbit(self._values(zeros))).all()
         return holds
 
     def _values(self, x: NDArray[np.float32]) -> Float64Array:
