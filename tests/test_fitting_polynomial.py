@@ -14,7 +14,7 @@ from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
 from cupylut.fitting import polynomial
 from cupylut.fitting.branches import Goal, branches_of
-from cupylut.fitting.polynomial import fit_branch
+from cupylut.fitting.segments import Fitted, fit_branch
 from cupylut.fitting.simulated import errors as errors_at
 from cupylut.fitting.simulated import numbers
 from cupylut.tables.segments import Layout
@@ -91,10 +91,10 @@ def test_the_worst_segments_are_searched() -> None:
     assert 1.3 * worst.max() < part.worst <= goal.enough
 
 
-def part(degree: int, worst: float, good: bool, checked: bool = True) -> polynomial.Fitted:
+def part(degree: int, worst: float, good: bool, checked: bool = True) -> Fitted:
     layout = Layout(FLOAT32, 8.0, 5, 4.0)
     rows = np.zeros((layout.count, degree + 2))
-    return polynomial.Fitted(layout, rows, 0, worst, 0.0, checked, good)
+    return Fitted(layout, rows, 0, worst, 0.0, checked, good)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def part(degree: int, worst: float, good: bool, checked: bool = True) -> polynom
     ],
 )
 def test_which_of_the_degrees_is_taken(
-    monkeypatch: pytest.MonkeyPatch, parts: list[polynomial.Fitted], degree: int
+    monkeypatch: pytest.MonkeyPatch, parts: list[Fitted], degree: int
 ) -> None:
     found = {part.rows.shape[1] - 2: part for part in parts}
     monkeypatch.setattr(polynomial, "fit_branch", lambda goal, branch, degree, most: found[degree])

@@ -15,7 +15,7 @@ from cupylut.accuracy import ulp
 from cupylut.fitting import digits
 from cupylut.fitting.branches import Goal, branches_of
 from cupylut.fitting.hard_cases import exact_functions
-from cupylut.fitting.polynomial import interpolate
+from cupylut.fitting.segments import interpolate
 from cupylut.functions import as_function, with_derivatives
 
 FLOAT64 = np.dtype(np.float64)

@@ -14,20 +14,13 @@ from numpy.typing import NDArray
 from ..declaration import Float64Array
 from ..functions import with_derivatives
 from ..tables import PolynomialTable
-from ..tables.segments import Layout
 from ..tables.shared_memory import BLOCK_BYTES
 from .branches import Branch, Goal, branches_of, zero_floor
 from .chebyshev import chebyshev
 from .hard_cases import exact_functions
 from .layouts import layouts
-from .polynomial import (
-    DEGREES,
-    Design,
-    Fitted,
-    assemble,
-    fastest,
-    interpolate,
-)
+from .polynomial import DEGREES, Design, assemble, fastest
+from .segments import Fitted, interpolate, promising
 from .simulated import errors, numbers
 
 FLOAT64 = np.dtype(np.float64)
@@ -96,25 +89,6 @@ def in_digits(f: Digits, branch: Branch) -> Branch:
     return replace(branch, q=lambda a: f(-a))
 
 
-def promising(goal: Goal, branch: Branch, layout: Layout, degree: int) -> bool:
-    """Whether the polynomials of a few segments are close enough to q."""
-    segments = np.unique(np.linspace(0, max(layout.count - 2, 0), 9).astype(int))
-    starts, ends = layout.starts()[segments], layout.ends()[segments]
-    middle, radius = (ends + starts) / 2, (ends - starts) / 2
-    a = middle[:, None] + radius[:, None] * chebyshev(degree)
-    t = np.array([-0.984375, 0.984375, 0.9375, 0.0625])
-    between = middle[:, None] + radius[:, None] * t
-    factor = (a, between) if goal.product else (1.0, 1.0)
-    powers = solve(branch.q(a) / factor[0])
-    value = sum(powers[:, [i]] * t**i for i in range(degree + 1)) * factor[1]
-    error = np.abs(value - branch.q(between)).astype(np.float64)
-    for member in branch.members:
-        tolerance = goal.tolerance(goal.f(member.sign * between))
-        if not (error <= TRUNCATION * tolerance).all():
-            return False
-    return True
-
-
 def fit(name: str) -> PolynomialTable:
     """A small table of a function in float64."""
     digits = Digits(name)
@@ -135,7 +109,7 @@ def fit(name: str) -> PolynomialTable:
 def _fit(goal: Goal, digits: Digits, branch: Branch, degree: int, most: int) -> Fitted | None:
     """The fewest segments of this degree within the goal."""
     for layout in layouts(FLOAT64, branch, most):
-        if promising(goal, branch, layout, degree):
+        if promising(goal, branch, layout, degree, TRUNCATION, solve):
             rows, k = interpolate(goal, branch, layout, degree, solve)
             a = numbers(goal, branch, layout, 10_000)
             error, x = errors(goal, branch, layout, rows, k, a, digits.rest)

@@ -8,18 +8,17 @@ that is good enough is kept. Of the degrees, unless a table grows much larger by
 taken whose lookups take the fewest passes through shared memory for inputs of N(0, 1).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from ..accuracy import UNMEASURED, DType, ulp
 from ..declaration import Float64Array, Function
 from ..tables.polynomial import PolynomialTable, Side
-from ..tables.segments import Layout
 from ..tables.shared_memory import BLOCK_BYTES, WARP, passes
 from ..tables.shipped import unparse
 from .branches import (
@@ -38,35 +37,13 @@ from .branches import (
     values,
     zero_floor,
 )
-from .chebyshev import chebyshev, powers_of, shifted
-from .layouts import layouts
-from .simulated import errors, numbers
+from .segments import Fitted, checked, fit_branch
 
 # Odd ones by itemsize, so that entries of an odd number of words begin in different banks of shared
 # memory; the last need the most room.
 DEGREES = {4: (7, 5, 3), 8: (11, 9, 7)}
 
-# Coefficients are those of P·2^−SCALE, so that they are normal numbers where f is not.
-SCALE = 80
-
-Solver: TypeAlias = Callable[[Float64Array], Float64Array]
 Item = TypeVar("Item")
-
-
-class Fitted(NamedTuple):
-    """Segments for a branch: coefficients of P·2^k, and the largest error, in tolerances.
-
-    It was met at some thousand numbers, or if `checked` at many more. `good` if it is small enough
-    at these.
-    """
-
-    layout: Layout
-    rows: Float64Array
-    k: int
-    worst: float
-    at: float
-    checked: bool = False
-    good: bool = False
 
 
 class Design(NamedTuple):
@@ -210,52 +187,6 @@ def progress(degrees: Iterable[Item]) -> Iterable[Item]:
     return bar
 
 
-def fit_branch(goal: Goal, branch: Branch, degree: int, most: int) -> Fitted | None:
-    """The fewest segments of this degree that are good enough, or else those nearest to it."""
-    others: list[Fitted] = []
-    for layout in layouts(goal.dtype, branch, most):
-        part = fitted(goal, branch, layout, degree)
-        if part.worst <= goal.target:
-            part = checked(goal, branch, part)
-            if part.good:
-                return part
-        others.append(part)
-    nearest = min(others, key=lambda part: part.worst, default=None)
-    promising = (checked(goal, branch, part) for part in others if part.worst <= goal.promise)
-    return next((part for part in promising if part.worst <= goal.promise), nearest)
-
-
-def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
-    """The polynomials on these segments, and their largest error at some thousand numbers."""
-    rows, k = interpolate(goal, branch, layout, degree)
-    a = numbers(goal, branch, layout, 10_000)
-    worst, at = errors(goal, branch, layout, rows, k, a[::16])
-    if worst.max() <= 2 * goal.target:  # of most layouts, few numbers tell that they will not do
-        worst, at = errors(goal, branch, layout, rows, k, a)
-    return Fitted(layout, rows, k, float(worst.max()), float(at[np.argmax(worst)]))
-
-
-def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
-    """The same with its largest error at many more numbers, most of them where it is largest.
-
-    How roundings meet in a segment is a matter of luck, so the worst segments are searched.
-    """
-    if part.checked:
-        return part
-    layout = part.layout
-    a = numbers(goal, branch, layout, 60_000)
-    worst, at = errors(goal, branch, layout, part.rows, part.k, a)
-    of_segment = np.zeros(layout.count)
-    np.maximum.at(of_segment, layout.segment(a), worst)
-    searched = np.argsort(of_segment)[-4:]
-    a = np.linspace(layout.starts()[searched], layout.ends()[searched], 1 << 15).ravel()
-    a = a.astype(goal.dtype).astype(np.float64)
-    more = errors(goal, branch, layout, part.rows, part.k, a)
-    worst, at = np.append(worst, more[0]), np.append(at, more[1])
-    largest, good = float(worst.max()), bool(worst.max() <= goal.enough)
-    return part._replace(worst=largest, at=float(at[np.argmax(worst)]), checked=True, good=good)
-
-
 def assemble(goal: Goal, design: Design) -> PolynomialTable:
     """The table of a design."""
     sides: dict[float, Side] = {}
@@ -326,42 +257,6 @@ def apart_in_banks(dtype: DType, parts: Sequence[Fitted]) -> tuple[Float64Array,
         unused = 0
     between = np.zeros((unused, rows[0].shape[1]))
     return np.concatenate([rows[0], between, rows[1]]), [0, len(rows[0]) + unused]
-
-
-def interpolate(
-    goal: Goal, branch: Branch, layout: Layout, degree: int, solve: Solver = powers_of
-) -> tuple[Float64Array, int]:
-    """The coefficients of every segment, c0, rest, c1, …, of P·2^k, and k."""
-    info = np.finfo(goal.dtype)
-    starts, ends, origins = layout.starts(), layout.ends(), layout.middles()
-    curved = slice(None, None if branch.tail is None else -1)
-    middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
-    a = middle[:, None] + radius[:, None] * chebyshev(degree)
-    q = branch.q(a)
-    p = q / a if goal.product else q
-    largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(branch.tail or 0))
-    k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
-    powers = solve(p * 2.0**k)
-    noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
-    powers = shifted(powers, (origins[curved] - middle) / radius)
-    powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
-    rows = np.zeros((layout.count, degree + 2))
-    c0 = powers[:, 0].astype(goal.dtype)
-    rows[curved, 0] = c0
-    rows[curved, 1] = powers[:, 0] - c0
-    rows[curved, 2:] = powers[:, 1:] / radius[:, None] ** np.arange(1, degree + 1)
-    # Where f overflows throughout, terms of opposite signs would give ∞ − ∞.
-    rows[curved, 1:][(np.abs(q) > info.max).all(axis=1)] = 0
-    if branch.tail is not None:
-        tail = branch.tail * 2.0**k / (layout.limit if goal.product else 1)
-        rounded = float(goal.dtype.type(tail))
-        rows[-1, :2] = rounded, tail - rounded
-    if branch.ends:
-        rows[-1, :2] = 0
-    end = branch.q(np.array([layout.limit]))[0] if branch.ends else branch.tail
-    if end == 0 and np.signbit(end):  # which a 0 would lose in sums; the result rounds to −0
-        rows[-1, 0] = -float(info.tiny)
-    return rows.astype(goal.dtype).astype(np.float64), k
 
 
 def text(table: PolynomialTable) -> str:
