@@ -5,12 +5,13 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from exhaustive import FINITE, POLYNOMIALS, compare, shipped_polynomial
+from exhaustive import FINITE, JUMPS, POLYNOMIALS, compare, shipped_polynomial
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
+from cupylut.accuracy import ulp
 from cupylut.fitting.__main__ import makers
 from cupylut.functions import with_derivatives
 from cupylut.tables.shipped import parse, shipped, unparse
@@ -96,6 +97,27 @@ def test_kernels_are_within_what_their_files_say(name: str, compiler: str) -> No
     assert found.tried > 8_000_000
     assert found.worst <= table.worst_ulp
     assert found.nans == 4
+
+
+@pytest.mark.parametrize("name", POLYNOMIALS)
+def test_numpy_halves_keep_the_promise(name: str) -> None:
+    """At every 40,009th number, and around the places where segments meet."""
+    table, f = shipped_polynomial(name), with_derivatives()[name]
+    layouts = table.left.layout, table.right.layout
+    starts = np.concatenate([layout.starts() for layout in layouts]).astype(np.float32)
+    around = starts[starts < np.inf].view(np.int32)[:, None] + np.arange(-3, 3)
+    bits = np.concatenate([np.arange(0, 0x7F800000, 40_009), around.ravel()])
+    a = bits[(bits >= 0) & (bits < 0x7F800000)].astype(np.int32).view(np.float32)
+    if name in JUMPS:
+        a = a[np.abs(a - JUMPS[name]) > 1e-6]
+    for x in (a, -a):
+        y, exact = evaluate(table, x), f(x)
+        with np.errstate(over="ignore"):
+            infinite = np.isinf(y) & (y == exact.astype(np.float32))
+        error = (
+            np.abs(y - exact)[~infinite] / np.maximum(ulp(exact, FLOAT32), table.floor)[~infinite]
+        )
+        assert error.max() <= 2
 
 
 @pytest.mark.exhaustive
