@@ -372,7 +372,7 @@ def _as_float32(x: Any) -> Any:
     if x.dtype == np.float64 and not isinstance(x, np.ndarray):
         xp = require_cupy()
         spacings = xp.rint(xp.abs(x) * 2.0**149)
-        subnormal = spacings < 2.0**23
+        subnormal = spacings <= 2.0**23  # the last one is the smallest normal number
         sign = xp.signbit(x[subnormal]).astype(np.uint32) << np.uint32(31)
         y.view(np.uint32)[subnormal] = spacings[subnormal].astype(np.uint32) | sign
     return y

@@ -48,7 +48,7 @@ def as_function(
             "a callable needs both tails: left= and right=, each a number (the constant that the "
             'function approaches) or "identity"'
         )
-    name = getattr(function, "__name__", type(function).__name__)
+    name = str(getattr(function, "__name__", type(function).__name__))
     return Function(name, f"{name}(x)", function, _tail(left, "left"), _tail(right, "right"))
 
 
@@ -343,7 +343,10 @@ def is_known(function: Function) -> bool:
     """Whether this is one that `as_function` makes of a name, parameters and all."""
     base = function.name.removesuffix("_derivative")
     if match := _WITH_PARAMETERS.fullmatch(base):
-        known = _with_parameters(match[1], match[2])
+        try:
+            known = _with_parameters(match[1], match[2])
+        except ValueError:  # the name of someone's own
+            return False
         return function in (known, known.derivative)
     return is_declared(function)
 

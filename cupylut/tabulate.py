@@ -232,6 +232,7 @@ def smallest_table(function: Function, dtype: DType, error: float, kind: str | N
     """The table of the fewest bytes that is nowhere off by more than `error`."""
     if not (isinstance(error, Real) and error > 0):
         raise ValueError(f"error={error!r}: give a positive number")
+    error = float(error)
     found: list[Table] = []
     refusals: list[str] = []
 

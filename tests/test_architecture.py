@@ -19,10 +19,19 @@ def rows() -> dict[str, int]:
     return {name: place for place, row in enumerate(names) for name in row}
 
 
+def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from outside_functions(child)
+
+
 def imported(path: Path) -> Iterator[str]:
     """The modules of the package that a file imports when it is imported."""
     here = ("cupylut", *path.relative_to(PACKAGE).parts)
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in outside_functions(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            assert not [alias for alias in node.names if alias.name.startswith("cupylut.")]
         if isinstance(node, ast.ImportFrom):
             base = here[: -node.level] if node.level else ()
             module = (*base, *(node.module or "").split(".")) if node.module else base

@@ -310,8 +310,8 @@ class OnDevice:
     def __mul__(self, other: Any) -> Any:
         return OnDevice(self.array * inward(other))
 
-    def __lt__(self, other: Any) -> Any:
-        return OnDevice(self.array < inward(other))
+    def __le__(self, other: Any) -> Any:
+        return OnDevice(self.array <= inward(other))
 
     def __or__(self, other: Any) -> Any:
         return OnDevice(self.array | inward(other))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from samples import BFLOAT16
 
-from cupylut import arrays, gated, memory, ops
+from cupylut import arrays, memory, ops
 from cupylut.arrays import FLOATS8
 
 cupy = pytest.importorskip("cupy")
@@ -98,10 +98,10 @@ def test_copies_are_refused_while_a_graph_is_captured(monkeypatch: pytest.Monkey
     monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda: stream)
     x, dense = cupy.empty((3, 4), np.float32).T, cupy.empty((4, 3), np.float32)
     monkeypatch.setattr(cupy.ndarray, "__setitem__", lambda *_: None)  # which is a kernel's work
-    assert gated.laid_out(x, dense).strides == dense.strides
+    assert memory.laid_out(x, dense).strides == dense.strides
     capturing = True
-    assert gated.laid_out(dense, dense) is dense
+    assert memory.laid_out(dense, dense) is dense
     with pytest.raises(RuntimeError, match="whose memory would be another array's"):
-        gated.laid_out(x, dense)
+        memory.laid_out(x, dense)
     with pytest.raises(RuntimeError, match="need a copy"):
         arrays.library_of(x).scratch_like(x, x.dtype, x)

@@ -1,7 +1,6 @@
 """pyproject.toml: what is built holds all that a checkout has."""
 
 import tomllib
-from fnmatch import fnmatch
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -20,12 +19,11 @@ def test_every_package_is_listed() -> None:
 
 
 def test_every_file_beside_the_code_is_listed() -> None:
-    for package, patterns in SETUPTOOLS["package-data"].items():
-        place = SETUPTOOLS["package-dir"].get(package, package.replace(".", "/"))
-        files = [path.relative_to(ROOT / place) for path in (ROOT / place).rglob("*")]
-        files = [file for file in files if (ROOT / place / file).is_file()]
-        if package == "cupylut":
-            files = [file for file in files if len(file.parts) == 1]
-        for file in files:
-            if file.suffix not in (".py", ".pyc"):
-                assert any(fnmatch(str(file), pattern) for pattern in patterns), file
+    for package in SETUPTOOLS["packages"]:
+        place = ROOT / SETUPTOOLS["package-dir"].get(package, package.replace(".", "/"))
+        patterns = SETUPTOOLS["package-data"].get(package, [])
+        listed = {file for pattern in patterns for file in place.glob(pattern)}
+        inner = [p.parent for p in place.rglob("__init__.py") if p.parent != place]
+        for file in place.rglob("*"):
+            if file.is_file() and file.suffix not in (".py", ".pyc"):
+                assert file in listed or any(file.is_relative_to(i) for i in inner), file

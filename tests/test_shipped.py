@@ -5,7 +5,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from exhaustive import FINITE, JUMPS, POLYNOMIALS, compare, shipped_polynomial
+from exhaustive import FINITE, JUMPS, POLYNOMIALS, Found, compare, shipped_polynomial
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
@@ -88,6 +88,12 @@ def test_the_defaults_of_float32_are_shipped(name: str) -> None:
     assert len(kinds) == (0 if name.startswith("sqrtsoftplus") else 1)
 
 
+def check_special_values(name: str, found: Found) -> None:
+    limits = with_derivatives()[name]([0.0, -0.0, np.inf, -np.inf]).astype(np.float32)
+    assert found.special == tuple(limits.view(np.uint32).tolist())
+    assert found.nans == 4
+
+
 @pytest.mark.parametrize("name", POLYNOMIALS)
 def test_kernels_are_within_what_their_files_say(name: str, compiler: str) -> None:
     table = shipped_polynomial(name)
@@ -96,7 +102,7 @@ def test_kernels_are_within_what_their_files_say(name: str, compiler: str) -> No
     found = compare(table, starts[starts < np.inf].view(np.uint32))
     assert found.tried > 8_000_000
     assert found.worst <= table.worst_ulp
-    assert found.nans == 4
+    check_special_values(name, found)
 
 
 @pytest.mark.parametrize("name", POLYNOMIALS)
@@ -125,6 +131,7 @@ def test_numpy_halves_keep_the_promise(name: str) -> None:
 def test_kernels_are_within_two_ulp_of_every_input(name: str, compiler: str) -> None:
     table = shipped_polynomial(name)
     found = compare(table, stride=1)
+    check_special_values(name, found)
     assert found.tried > FINITE - 100
     assert found.worst == pytest.approx(table.worst_ulp, abs=1e-4)
     assert table.worst_ulp <= 2

@@ -170,7 +170,7 @@ PLAIN = [functional.silu, functional.gelu, functional.softplus, torch.tanh, nn.G
 def test_calls_with_more_arguments_go_where_they_went(
     value: Any, call: Callable[[Any, Tensor], Tensor], own_table: bool
 ) -> None:
-    model, x = holder_of(value), torch.linspace(-3, 3, 50)
+    model, x = holder_of(value), torch.linspace(-3, 3, 5000)
     changed = x.clone()
     want = call(value, changed)
     calibrations = calibrate_call(model, lambda: call(model.act, x.clone()))
@@ -190,7 +190,7 @@ def test_calls_with_more_arguments_go_where_they_went(
 
 @pytest.mark.parametrize("value", PLAIN)
 def test_the_tensor_may_be_given_by_name(value: Any) -> None:
-    model, x = holder_of(value), torch.linspace(-3, 3, 50)
+    model, x = holder_of(value), torch.linspace(-3, 3, 5000)
     # Builtin functions of PyTorch know their tensor as input too.
     assert calibrate_call(model, lambda: model.act(input=x))["act"] == Calibration(x)
     want = value(input=x)

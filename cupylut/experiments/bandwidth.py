@@ -130,9 +130,8 @@ def measure_cell(
 ) -> Cell | None:
     """One cell; None, with the reason in left_out, if it does not fit or our default fails."""
     device, what = settings.device, f"{function}, {dtype}, {elements:,}"
-    release(
-        device
-    )  # here, where nothing holds the arrays of the cell before, not even if it failed
+    # Here, where nothing holds the arrays of the cell before, not even if that failed.
+    release(device)
     needed = contestants.MOST_ARRAYS * elements * as_dtype(dtype).itemsize + FLUSHED_BYTES
     if needed > free_bytes(device):
         left_out.append(f"{what}: needs {needed / 2**30:.1f} GiB of memory")

@@ -49,15 +49,18 @@ def makers() -> dict[str, Callable[[], str]]:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m cupylut.fitting", description=__doc__)
-    parser.add_argument("files", nargs="*", default=list(makers()), help="default: all")
+    made = makers()
+    parser.add_argument("files", nargs="*", default=list(made), help="default: all")
     folder = Path(data.__file__).parent
     parser.add_argument("--output", type=Path, default=folder, help="default: the package's data")
     arguments = parser.parse_args()
+    if unknown := set(arguments.files) - made.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
     for name in arguments.files:
         print(name)
         path = arguments.output / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(makers()[name](), encoding="utf-8")
+        path.write_text(made[name](), encoding="utf-8")
 
 
 if __name__ == "__main__":

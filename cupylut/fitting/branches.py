@@ -57,7 +57,7 @@ class Goal:
     """What to fit to what accuracy; f itself may be off by `noise` ulp of float64.
 
     A table may be `growth` times as large as the smallest if it takes fewer passes. Without `lines`
-    nothing is added to polynomials, which then go on to the largest number.
+    tails with a slope are not added to polynomials, which then go on to the largest number.
     """
 
     f: Function
@@ -238,11 +238,12 @@ def cancels(goal: Goal, branch: Branch) -> bool:
     As of x·σ(x − 1) for small x > 0, which is 0.27·x there, and x less 0.73·x.
     """
     for member in branch.members:
-        a = magnitudes(goal.dtype)
-        a = a[a < min(member.cut, branch.cut)]
-        lost = ulp(branch.q(a), goal.dtype) / goal.tolerance(values(goal.f, member.sign * a))
-        if (member.slope or member.intercept) and (lost > 2 * goal.target).any():
-            return True
+        if member.slope or member.intercept:
+            a = magnitudes(goal.dtype)
+            a = a[a < member.cut]
+            lost = ulp(branch.q(a), goal.dtype) / goal.tolerance(values(goal.f, member.sign * a))
+            if (lost > 2 * goal.target).any():
+                return True
     return False
 
 

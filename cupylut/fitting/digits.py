@@ -102,8 +102,7 @@ def fit(name: str) -> PolynomialTable:
         parts = [part for branch in branches if (part := _fit(goal, digits, branch, degree, most))]
         if len(parts) == len(branches):
             designs.append(Design(tuple(branches), tuple(parts)))
-    table = assemble(goal, fastest(goal, designs)).measured(f)
-    return table.measured(digits.function, beyond=True)
+    return assemble(goal, fastest(goal, designs)).measured(digits.function, beyond=True)
 
 
 def _fit(goal: Goal, digits: Digits, branch: Branch, degree: int, most: int) -> Fitted | None:

@@ -4,8 +4,9 @@ For each degree and for each side, layouts are tried from the one with the fewes
 each segment P goes through the function at Chebyshev points, which is within a few per cent of the
 best polynomial; its coefficients are rounded to the dtype; then the kernel's steps are taken, with
 their roundings, at points that fill each segment, and compared with the reference. The first layout
-that is good enough is kept. Of the degrees, unless a table grows much larger by it, the one is
-taken whose lookups take the fewest passes through shared memory for inputs of N(0, 1).
+that is good enough is kept, else the first that keeps the promise where it is searched. Of the
+degrees, unless a table grows much larger by it, the one is taken whose lookups take the fewest
+passes through shared memory for inputs of N(0, 1).
 """
 
 from collections.abc import Iterable, Sequence
@@ -110,12 +111,10 @@ def within_promise(goal: Goal) -> Design:
     designs = []
     for off in allowed:
         design = best(goal, branches_of(goal, off))
-        if design is not None and design.good:
+        if design is not None and not distance(goal, design)[0]:
             return design
         designs += [design] if design is not None else []
     nearest = min(designs, key=lambda design: design.worst, default=None)
-    if nearest is not None and nearest.worst <= goal.promise:
-        return nearest
     if nearest is None:
         raise ValueError(f"no polynomial table of {f.name} fits in {BLOCK_BYTES:,} bytes")
     bound = f"an error of {error:g}" if error else f"{PROMISE:g} ulp"

@@ -37,6 +37,7 @@ struct Result {
     long long above_half = 0, above_one = 0, tried = 0;
 
     void add(float x, double error) {
+        if (std::isnan(error)) error = INFINITY;  // which nothing replaces
         if (!(error <= worst)) worst = error, at = x;
         above_half += error > 0.5;
         above_one += !(error <= 1);
