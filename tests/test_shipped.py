@@ -46,7 +46,7 @@ def test_text_round_trip(words: list[tuple[int, int]], wide: bool, number: float
     np.testing.assert_array_equal(again, rows)
 
 
-@pytest.mark.parametrize("name", ["tanh", "hardswish", "xielu", "gelu_tanh_derivative"])
+@pytest.mark.parametrize("name", ["tanh", "hardswish", "gelu_tanh_derivative"])
 def test_float32_polynomials_are_remade(name: str) -> None:
     """In the same segments, to the last bits of their coefficients, which BLAS may round."""
     kept, words = parse((DATA / "polynomial" / f"{name}_float32.txt").read_text(encoding="utf-8"))
@@ -99,8 +99,8 @@ def test_kernels_are_within_what_their_files_say(name: str, compiler: str) -> No
     table = shipped_polynomial(name)
     layouts = table.left.layout, table.right.layout
     starts = np.concatenate([layout.starts() for layout in layouts]).astype(np.float32)
-    found = compare(table, starts[starts < np.inf].view(np.uint32))
-    assert found.tried > 8_000_000
+    found = compare(table, starts[starts < np.inf].view(np.uint32), stride=4099)
+    assert found.tried > 1_000_000
     assert found.worst <= table.worst_ulp
     check_special_values(name, found)
 
