@@ -67,9 +67,9 @@ class Launch:
         parameters = tuning_of(device)
         self.kernel = kernel(device, file, entry, macros | parameters.defines(long_index))
         # All tables of a kind and dtype have one kernel on a device: its limit must only grow.
-        self.kernel.max_dynamic_shared_size_bytes = max(
-            self.kernel.max_dynamic_shared_size_bytes, shared
-        )
+        limit = self.kernel.max_dynamic_shared_size_bytes
+        if shared > limit:
+            self.kernel.max_dynamic_shared_size_bytes = shared
         self.shared, self.arguments = shared, arguments
         self.threads, self.max_blocks = resident_blocks(self.kernel, shared, device)
         self.block_elements = self.threads * parameters.elements(itemsize, inputs)
