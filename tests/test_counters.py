@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,20 @@ def test_command(
     assert "a GPU, 67,108,864 elements" in printed
     assert "181,504 ns" in printed
     assert "91.23" in printed
+
+
+def test_what_takes_too_long_is_stopped_with_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in, ended = tmp_path / "ncu", tmp_path / "ended"
+    stand_in.write_text(f"#!/bin/sh\n(sleep 1; touch {ended}) &\nwait\n")
+    stand_in.chmod(0o755)
+    made(monkeypatch, str(stand_in))
+    monkeypatch.setattr(counters, "SECONDS", 0.2)
+    assert cli.main(["bench", "counters"]) == 0
+    assert "No counters: ncu took more than 0.2 s" in capsys.readouterr().out
+    time.sleep(1.2)
+    assert not ended.exists()
 
 
 def test_what_ncu_runs_is_python() -> None:

@@ -5,6 +5,7 @@ what they return, from pools that by then hold what they need.
 """
 
 import importlib
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
@@ -31,6 +32,10 @@ LeftOut: TypeAlias = Callable[[str], None]
 # The arrays that are alive at a time at most, in outputs: those of the chain of operations in
 # PyTorch's pool, and of the expression in CuPy's.
 MOST_ARRAYS = 12
+
+# PyTorch gets arrays as rows of so many elements, as layers have them: torch.compile, which
+# compiles for all numbers of rows at once, loads vectors only where it knows what divides a size.
+WIDTH = 1024
 
 
 @cache
@@ -113,7 +118,7 @@ def _torch(function: str, inputs: Sequence[Any], device: str, left_out: LeftOut)
     if device == "cuda" and not torch.cuda.is_available():
         left_out(f"{EAGER}: it sees no CUDA device")
         return {}
-    tensors = [as_tensor(torch, x) for x in inputs]
+    tensors = [as_tensor(torch, x).view(-1, math.gcd(x.size, WIDTH)) for x in inputs]
     eager = torch_expression(function)
     found: dict[str, Run] = {EAGER: partial(eager, *tensors)}
     if function == "gelu_tanh":

@@ -7,10 +7,13 @@ says so and has no rows. ncu leaves the clocks of the device as they are.
 
 import csv
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -109,16 +112,35 @@ def measure() -> dict[str, Any]:
     ncu = shutil.which("ncu")
     if ncu is None:
         return record | {"skipped": "there is no ncu (Nsight Compute) on the PATH"}
-    try:
-        done = subprocess.run(
-            command(ncu), capture_output=True, text=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
+    ended = _run(command(ncu))
+    if ended is None:
         return record | {"skipped": f"ncu took more than {SECONDS} s"}
-    rows = parse(done.stdout)
+    output, errors, status = ended
+    rows = parse(output)
     if not rows:
-        return record | {"skipped": why(done.stdout + done.stderr, done.returncode)}
+        return record | {"skipped": why(output + errors, status)}
     return record | {"rows": [asdict(row) for row in rows]}
+
+
+def _run(command: Sequence[str]) -> tuple[str, str, int] | None:
+    """Output, errors and exit status; None if it takes too long.
+
+    Then its children are stopped too: the program that ncu looked on would disturb what follows.
+    """
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            return *process.communicate(timeout=SECONDS), process.returncode
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def why(output: str, status: int) -> str:

@@ -44,6 +44,10 @@ class Limit:
         self.end = time.monotonic() + seconds
         self.left_out = left_out
 
+    def share(self, parts: int) -> "Limit":
+        """For the next of so many parts, its share of what is left."""
+        return Limit((self.end - time.monotonic()) / parts, self.left_out)
+
     def within(self, items: Iterable[T], what: str) -> Iterator[T]:
         """The items as long as there is time; the others are left out, under the name of `what`."""
         for item in items:

@@ -4,9 +4,11 @@
 each part its rows. `summary` makes tables of it, and `report` a page.
 """
 
+import bisect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from operator import itemgetter
 from typing import Any
 
 from ..compiler import require_cupy
@@ -29,7 +31,8 @@ class Settings:
     """What is measured on a device, and how long it may take.
 
     runs: at most so many of each contestant. seconds: for a row, after which there are no more
-    runs than five. limits: in seconds for the speeds of each part, after which rows are left out.
+    runs than five. limits: in seconds for the speeds of each part, shared among its functions or
+    models and dtypes, after which rows are left out: those first that must not be.
     """
 
     device: str
@@ -48,8 +51,9 @@ class Settings:
         """These settings with so many seconds for all parts, shared out as before."""
         if seconds is None:
             return self
-        table1, figure1, figure2 = (seconds * limit / sum(self.limits) for limit in self.limits)
-        return replace(self, limits=(table1, figure1, figure2))
+        of_each = seconds / sum(self.limits)
+        table1, figure1, figure2 = (of_each * limit for limit in self.limits)
+        return replace(self, seconds=of_each * self.seconds, limits=(table1, figure1, figure2))
 
 
 CPU = Settings(
@@ -71,7 +75,7 @@ CUDA = Settings(
     sizes=table1.SIZES,
     tokens=(128, 256, 512, 1024, 2048),
     model_tokens=(64, 128, 256, 512, 1024),
-    batches=(1, 2, 4, 8, 16, 32, 64),
+    batches=(1, 8, 64, 2, 4, 16, 32),
     reduction=None,
     training_steps=losses.STEPS,
     runs=100,
@@ -142,8 +146,8 @@ def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> N
         found["losses"] += map(asdict, losses.measure(model, settings.training_steps))
     if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
         left_out.append(f"torch.compile: {reason}")
-    limit = Limit(settings.limits[0], left_out)
-    for function, dtype in progress([(f, d) for f in TABLE1 for d in settings.dtypes]):
+    cases = [(f, d) for f in TABLE1 for d in settings.dtypes]
+    for (function, dtype), limit in _limited(progress, cases, settings.limits[0], left_out):
         what = f"speed of {function}, {dtype}, tokens"
         for tokens in limit.within(settings.tokens, what):
             with leaving_out(f"{what} {tokens}", left_out.append):
@@ -153,8 +157,7 @@ def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> N
 
 def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
     left_out, found = record["left_out"], record.setdefault("figure1", [])
-    limit = Limit(settings.limits[1], left_out)
-    for dtype in progress(settings.dtypes):
+    for dtype, limit in _limited(progress, settings.dtypes, settings.limits[1], left_out):
         what = f"figure 1, {dtype}, tokens"
         lengths = limit.within(settings.model_tokens, what)
         with leaving_out(f"{what} from here on", left_out.append):
@@ -164,13 +167,22 @@ def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> 
 
 def _figure2(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
     left_out, found = record["left_out"], record.setdefault("figure2", [])
-    limit = Limit(settings.limits[2], left_out)
-    for name, dtype in progress([(n, d) for n in ARCHITECTURES for d in settings.dtypes]):
+    cases = [(n, d) for n in ARCHITECTURES for d in settings.dtypes]
+    for (name, dtype), limit in _limited(progress, cases, settings.limits[2], left_out):
         what = f"figure 2, {name}, {dtype}, batch"
-        batches = limit.within(settings.batches, what)
+        batches, first = limit.within(settings.batches, what), len(found)
         with leaving_out(f"{what}es from here on", left_out.append):  # out of memory, above all
             for row in figure2.rows(name, batches, dtype, settings.reduction, *_budget(settings)):
-                found.append(asdict(row))
+                bisect.insort(found, asdict(row), first, key=itemgetter("batch"))
+
+
+def _limited(
+    progress: Progress, cases: Sequence[Any], seconds: float, left_out: list[str]
+) -> Iterator[tuple[Any, Limit]]:
+    """Each case with its share of the time that those before it have left."""
+    limit = Limit(seconds, left_out)
+    for number, case in enumerate(progress(cases)):
+        yield case, limit.share(len(cases) - number)
 
 
 def _budget(settings: Settings) -> tuple[str, int, float]:

@@ -24,6 +24,7 @@ from .environment import installed
 Run: TypeAlias = Callable[[], object]
 
 LEAST_RUNS, WARM_UP = 5, 3
+BUSY = 0.05  # seconds, in which the clock of an idle device rises
 
 # Medians that are closer than this change places from run to run.
 CLOSE = 1.05
@@ -64,6 +65,7 @@ def measure(
                 run()
         once = [partial(_on_cpu, run) for run in contestants.values()]
         if device == "cuda":
+            _keep_busy(before or run)
             once = [partial(_on_cuda, run, _queued(before, run)) for run in contestants.values()]
         end = time.monotonic() + seconds
         while len(rounds) < runs and (len(rounds) < LEAST_RUNS or time.monotonic() < end):
@@ -107,6 +109,13 @@ def _queued(before: Run | None, run: Run) -> list[Run]:
         run()
         taken.append(time.perf_counter() - start)
     return [before] * max(1, math.ceil(2 * float(np.median(taken)) / _on_cuda(before)))
+
+
+def _keep_busy(run: Run) -> None:
+    """Run on the device until its clock has risen: contestants may have been compiled before."""
+    end = time.monotonic() + BUSY
+    while time.monotonic() < end:
+        _on_cuda(run)
 
 
 def _on_cuda(run: Run, before: Sequence[Run] = ()) -> float:
