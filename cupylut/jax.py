@@ -54,7 +54,8 @@ def lookup(table: Table, x: Any) -> Any:
 @lookup.defjvp  # type: ignore[untyped-decorator]
 def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     (x,), (tangent,) = primals, tangents
-    return lookup(table, x), tangent * lookup(derivative_table(table), x)
+    slope = lookup(derivative_table(table), x)
+    return lookup(table, x), tangent.astype(slope.dtype) * slope
 
 
 def product(table: Table, x: Any, z: Any) -> Any:
@@ -70,10 +71,16 @@ def fused(
 ) -> Any:
     """residual + scale·table(x + bias) for JAX arrays, in the dtype of the table's results."""
     y = x.astype(table.dtype)
-    y = lookup(table, y if bias is None else y + bias.astype(table.dtype))
+    y = lookup(table, y if bias is None else y + _of_columns(bias, y))
     if scale is not None:
-        y = y * jnp.asarray(scale, y.dtype)
+        y = y * _of_columns(scale, y)
     return y if residual is None else y + residual.astype(y.dtype)
+
+
+def _of_columns(operand: Any, y: Any) -> Any:
+    """A bias or scale in y's dtype and number of axes, which JAX may be told not to adjust."""
+    operand = jnp.asarray(operand, y.dtype)
+    return operand.reshape((1,) * (y.ndim - 1) + operand.shape) if operand.ndim else operand
 
 
 # Compiled by itself, a lookup that a model does many times is traced once, and its table is held
@@ -100,7 +107,8 @@ def _widened(x: Any) -> Any:
     """x as float64, subnormal float32 numbers too."""
     if x.dtype == np.float64:
         return x
-    magnitude = (lax.bitcast_convert_type(x, np.int32) & 0x7FFFFFFF) * TINY
+    spacings = lax.bitcast_convert_type(x, np.int32) & 0x7FFFFFFF
+    magnitude = spacings.astype(np.float64) * TINY
     wide = x.astype(np.float64)
     return jnp.where(magnitude < SMALLEST_NORMAL, jnp.copysign(magnitude, wide), wide)
 

@@ -306,6 +306,34 @@ def test_gated_layers_that_do_not_fit_are_refused_when_traced() -> None:
         jax.jit(lambda x: cupylut.swiglu(x, x, out=x))(x)
 
 
+# ---- where JAX is told not to promote by itself ------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [*HALVES, FLOAT32], ids=lambda dtype: dtype.name)
+def test_nothing_is_promoted_implicitly(dtype: Any) -> None:
+    x = jnp.asarray(values((2, 3, 4), dtype))
+    row = x[0, 0]
+    linear = tabulate("gelu", dtype, kind="linear")
+
+    def fused(x: Any, row: Any, number: Any) -> Any:
+        y = cupylut.fused("gelu", x, bias=row, scale=row, residual=x)
+        return cupylut.fused("silu", y, scale=number)
+
+    calls = [(getattr(cupylut, name), (x,)) for name in FUNCTIONS]
+    calls += [(cupylut.swiglu, (x, x)), (cupylut.geglu, (x,)), (fused, (x, row, row[0]))]
+    want = [slopes(*call) for call in calls], np.asarray(jax.jit(linear)(x))
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        for call, expected in zip(calls, want[0], strict=True):
+            assert all(map(same, slopes(*call), expected))
+        assert same(np.asarray(jax.jit(linear)(x)), want[1])
+
+
+def slopes(function: Callable[..., Any], operands: tuple[Any, ...]) -> list[Any]:
+    by = tuple(range(len(operands)))
+    gradients = jax.jit(jax.grad(lambda *operands: function(*operands).sum(), by))(*operands)
+    return list(map(np.asarray, gradients))
+
+
 # ---- what is refused, and several devices -------------------------------------------------------
 
 
