@@ -9,7 +9,7 @@ Layout, promotion and `out=` are then settled once, on the views.
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -261,16 +261,24 @@ class JaxArrays(NumpyArrays):
         """
         if dtype in FLOATS8:  # unknown to CuPy's half
             return super().empty_like(view, dtype, x)
-        numpy = sys.modules["jax"].numpy
-        result = numpy.empty(view.shape, dtype, device=self._device(x)).block_until_ready()
+        empty = partial(sys.modules["jax"].numpy.empty, view.shape, dtype)
+        result = self._beside(x, lambda where: empty(device=where)).block_until_ready()
         return result, _from_dlpack(require_cupy(), result)
+
+    def _beside(self, x: Any, make: Callable[[Any], Any]) -> Any:
+        """make(a sharding or None): an array where x lies, which JAX may move if it may move x."""
+        jax = sys.modules["jax"]
+        if x.committed:
+            return make(x.sharding)
+        with jax.default_device(self._device(x)):
+            return make(None)
 
     def finish(self, result: Any, x: Any) -> Any:
         jax = sys.modules["jax"]
         if isinstance(result, jax.Array):
             return result
         if isinstance(result, np.ndarray):
-            return jax.device_put(result, self._device(x), may_alias=True)
+            return self._beside(x, partial(jax.device_put, result, may_alias=True))
         patterns = jax.dlpack.from_dlpack(result.view(np.uint8))
         return patterns.view(result.dtype).block_until_ready()  # a copy; CuPy's memory is free then
 

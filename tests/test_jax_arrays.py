@@ -1,5 +1,8 @@
 """JAX arrays on the CPU: what is viewed, what comes back, what is refused."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -120,3 +123,49 @@ def test_jax_arrays_elsewhere_are_refused(
     arrays._library.cache_clear()
     with pytest.raises(TypeError, match=message):
         cupylut.gelu(Spread(*platforms))
+
+
+# ---- several devices ----------------------------------------------------------------------------
+
+
+def on_four_devices(program: str) -> None:
+    """Run a program in a process of its own, whose CPU is four devices to JAX."""
+    start = "import jax, jax.numpy as jnp, numpy as np, cupylut, pytest\ndevices = jax.devices()\n"
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", start + program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=os.environ | flags,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+RESULTS = """
+from jax.sharding import Mesh, NamedSharding, PartitionSpec as P, SingleDeviceSharding
+calls = [cupylut.gelu, cupylut.swiglu, lambda x: cupylut.swiglu(x, x),
+         lambda x: cupylut.fused("gelu", x, bias=x[0], scale=2.0)]
+spread = NamedSharding(Mesh(np.array(devices), ("rows",)), P("rows"))
+x = jnp.linspace(-4, 4, 32).reshape(4, 8)
+with jax.default_device(devices[3]):
+    elsewhere = x + 0
+for call in calls:
+    y = call(x)
+    assert not y.committed
+    assert (y + jax.device_put(y, spread)).sharding == spread
+    assert (y + jax.device_put(y, devices[2])).devices() == {devices[2]}
+    assert call(elsewhere).devices() == elsewhere.devices() == {devices[3]}
+    for sharding in (
+        SingleDeviceSharding(devices[1]),
+        SingleDeviceSharding(devices[1], memory_kind="unpinned_host"),
+        NamedSharding(Mesh(np.array(devices[1:2]), ("rows",)), P("rows", None)),
+    ):
+        y = call(jax.device_put(x, sharding))
+        assert y.committed and y.sharding == sharding, y.sharding
+"""
+
+
+def test_results_are_as_bound_to_a_device_as_the_input() -> None:
+    on_four_devices(RESULTS)
