@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, partial
-from types import ModuleType
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +19,7 @@ from . import memory
 from .accuracy import DTYPES, EIGHT_BIT, DType
 from .compiler import require_cupy
 from .device import on_device_and_stream, on_device_until_done
+from .dlpack import aligned, exchanged, name_of
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
@@ -104,7 +104,7 @@ class CupyArrays(NumpyArrays):
         return device
 
     def view(self, x: Any) -> Any:
-        return _aligned(x, x)
+        return aligned(x, x)
 
     def finish(self, result: Any, x: Any) -> Any:
         return result
@@ -127,7 +127,7 @@ class TorchArrays(NumpyArrays):
     def _check(x: Any) -> None:
         torch = sys.modules["torch"]
         if type(x) not in (torch.Tensor, torch.nn.Parameter):
-            raise TypeError(f"{_name(x)} has rules of its own: pass a plain torch.Tensor")
+            raise TypeError(f"{name_of(x)} has rules of its own: pass a plain torch.Tensor")
         if x.layout != torch.strided or x.device.type not in ("cpu", "cuda"):
             raise TypeError(
                 f"a {x.layout} tensor on {x.device} is not supported: pass a dense tensor on the "
@@ -156,7 +156,7 @@ class TorchArrays(NumpyArrays):
             if cupy is None:
                 view = self.on_cpu(x)
             else:  # CuPy is on the tensor's stream already: -1 asks for no synchronisation
-                view = _aligned(cupy.from_dlpack(x.detach().__dlpack__(stream=-1)), x)
+                view = aligned(cupy.from_dlpack(x.detach().__dlpack__(stream=-1)), x)
             if view.size > 0 and memory.address(view) != x.data_ptr():
                 raise TypeError("its memory cannot be seen")
         except (AssertionError, AttributeError, BufferError, RuntimeError, TypeError) as error:
@@ -220,7 +220,7 @@ class JaxArrays(NumpyArrays):
     @staticmethod
     def _device(x: Any) -> Any:
         if not isinstance(x, sys.modules["jax"].Array):
-            raise TypeError(f"{_name(x)} is not a JAX array: pass a jax.Array")
+            raise TypeError(f"{name_of(x)} is not a JAX array: pass a jax.Array")
         if len(x.devices()) != 1:
             raise TypeError("a JAX array spread over several devices: call cupylut under jax.jit")
         device = next(iter(x.devices()))
@@ -234,8 +234,8 @@ class JaxArrays(NumpyArrays):
         if self._device(x).platform == "cpu":
             return np.asarray(x)
         if x.dtype in FLOATS8:  # unknown to CuPy's half; JAX makes a copy
-            return _from_dlpack(require_cupy(), x.view(np.uint8)).view(x.dtype)
-        return _from_dlpack(require_cupy(), x)
+            return exchanged(require_cupy(), x.view(np.uint8)).view(x.dtype)
+        return exchanged(require_cupy(), x)
 
     def result_dtype(self, view: Any) -> DType:
         if not isinstance(view.dtype, np.dtype):  # of random keys, which have no numbers to show
@@ -263,7 +263,7 @@ class JaxArrays(NumpyArrays):
             return super().empty_like(view, dtype, x)
         empty = partial(sys.modules["jax"].numpy.empty, view.shape, dtype)
         result = self._beside(x, lambda where: empty(device=where)).block_until_ready()
-        return result, _from_dlpack(require_cupy(), result)
+        return result, exchanged(require_cupy(), result)
 
     def _beside(self, x: Any, make: Callable[[Any], Any]) -> Any:
         """make(a sharding or None): an array where x lies, which JAX may move if it may move x."""
@@ -301,17 +301,27 @@ class DLPackArrays(NumpyArrays):
     def _device(x: Any) -> tuple[int, int]:
         device, index = x.__dlpack_device__()
         if device not in (CPU, CUDA, CUDA_HOST, CUDA_MANAGED):
-            raise TypeError(f"{_name(x)} is on DLPack device type {device}: use the CPU or CUDA")
+            raise TypeError(f"{name_of(x)} is on DLPack device type {device}: use the CPU or CUDA")
         return device, index
 
     def view(self, x: Any) -> Any:
         if self._device(x)[0] in (CPU, CUDA_HOST):
-            return _from_dlpack(np, x)
-        return _aligned(_from_dlpack(require_cupy(), x), x)
+            return exchanged(np, x)
+        return aligned(exchanged(require_cupy(), x), x)
+
+    def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
+        namespace = _namespace(x)
+        if namespace and not hasattr(namespace, dtype.name):
+            raise TypeError(
+                f"the result for {view.dtype} is of {dtype}, which the library of {name_of(x)} "
+                "does not have: convert x to float32 first"
+            )
+        return super().empty_like(view, dtype, x)
 
     def finish(self, result: Any, x: Any) -> Any:
-        if hasattr(x, "__array_namespace__"):
-            return x.__array_namespace__().from_dlpack(result)
+        if namespace := _namespace(x):
+            result = namespace.from_dlpack(result)  # on its default device of that kind
+            return result if result.device == x.device else result.to_device(x.device)
         return result
 
     def refuse_out(self, out: Any, x: Any) -> None:
@@ -320,9 +330,14 @@ class DLPackArrays(NumpyArrays):
         one, other = self.view(out), self.view(out)
         if one.size > 0 and memory.address(one) != memory.address(other):
             raise ValueError(
-                f"out is a {_name(out)} that exports copies of its memory, so it would not change: "
-                "leave out= out and use the result"
+                f"out is a {name_of(out)} that exports copies of its memory, so it would not "
+                "change: leave out= out and use the result"
             )
+
+
+def _namespace(x: Any) -> Any:
+    """The library of an x that follows the array API standard, or None."""
+    return x.__array_namespace__() if hasattr(x, "__array_namespace__") else None
 
 
 class DaskArrays(NumpyArrays):
@@ -335,7 +350,7 @@ class DaskArrays(NumpyArrays):
         """The Dask array of function(block), of blocks that do not change their shape."""
         dask = sys.modules["dask.array"]
         if not isinstance(x, dask.Array):
-            raise TypeError(f"{_name(x)} is not a Dask array: pass a dask.array.Array")
+            raise TypeError(f"{name_of(x)} is not a Dask array: pass a dask.array.Array")
         if out is not None:
             raise TypeError("Dask arrays are lazy, so there is no out=: use the returned array")
         # An empty block tells the kind of the result, and errors now rather than when computed.
@@ -374,30 +389,9 @@ def library_of(x: Any) -> NumpyArrays:
 
 def wrong_kind(out: Any, x: Any) -> TypeError:
     """The error about an `out` that is of another kind than x."""
-    return TypeError(f"out is a {_name(out)}: it must be an array of x's kind, {_name(x)}")
+    return TypeError(f"out is a {name_of(out)}: it must be an array of x's kind, {name_of(x)}")
 
 
 def wrong_device(out: Any, x: Any) -> ValueError:
     """The error about an `out` on another device than x."""
     return ValueError(f"out lies on {out}, x on {x}: allocate it where x is")
-
-
-def _from_dlpack(module: ModuleType, x: Any) -> Any:
-    try:
-        return module.from_dlpack(x)
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise TypeError(
-            f"{_name(x)} of no supported dtype ({error}): convert it to float16, float32 or "
-            "float64, or pass bfloat16 as an array of NumPy, PyTorch or JAX"
-        ) from error
-
-
-def _aligned(view: Any, x: Any) -> Any:
-    """The view of an x on a GPU, which does not cope with what NumPy copes with."""
-    if view.size and memory.address(view) % view.itemsize:
-        raise TypeError(f"{_name(x)} at an address that is no multiple of its item size: copy it")
-    return view
-
-
-def _name(x: Any) -> str:
-    return f"{type(x).__module__}.{type(x).__qualname__}"

@@ -85,14 +85,31 @@ class OldForeign(Foreign):
         return self.array.__dlpack__(stream=stream)
 
 
+class StrictForeign(Foreign):
+    """The same, where keywords that are not known are wrong values."""
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if options:
+            raise ValueError(f"{', '.join(options)}: unknown")
+        return self.array.__dlpack__()
+
+
 class StandardForeign(Foreign):
-    """With the namespace of the array API standard."""
+    """With the namespace of the array API standard, where arrays are made on device (1, 0)."""
 
     def __array_namespace__(self) -> Any:
-        return SimpleNamespace(from_dlpack=lambda array: StandardForeign(np.from_dlpack(array)))
+        def from_dlpack(array: Any) -> Any:
+            return StandardForeign(np.from_dlpack(array))
+
+        return SimpleNamespace(from_dlpack=from_dlpack, **self.dtypes)
+
+    dtypes: dict[str, Any] = dict.fromkeys(("float16", "float32", "float64"))
+
+    def to_device(self, device: tuple[int, int]) -> Any:
+        return type(self)(self.array, device)
 
 
-@pytest.mark.parametrize("kind", [Foreign, OldForeign, StandardForeign])
+@pytest.mark.parametrize("kind", [Foreign, OldForeign, StrictForeign, StandardForeign])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
 def test_any_array_with_dlpack_is_taken(kind: type[Foreign], dtype: Any) -> None:
     content = np.random.default_rng(0).normal(scale=4, size=(4, 6)).astype(dtype)
@@ -106,6 +123,21 @@ def test_any_array_with_dlpack_is_taken(kind: type[Foreign], dtype: Any) -> None
         assert type(y) is np.ndarray
         assert same(y, cupylut.gelu(np.array(x)))
     assert same(content, before)
+
+
+def test_a_result_lies_on_the_device_of_the_input() -> None:
+    x = StandardForeign(np.ones(3))
+    assert cupylut.gelu(x).device == (1, 0)
+    assert cupylut.gelu(x.to_device((1, 7))).device == (1, 7)
+
+
+def test_a_result_whose_dtype_the_library_lacks_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(StandardForeign, "dtypes", {"float32": None, "float64": None})
+    monkeypatch.setattr(ops, "_evaluate", pytest.fail)
+    with pytest.raises(TypeError, match=r"for int8 is of float16, .*convert x to float32 first"):
+        cupylut.gelu(StandardForeign(np.zeros(3, np.int8)))
 
 
 def test_read_only_memory_is_taken_as_input_only() -> None:
@@ -139,7 +171,7 @@ def test_what_a_producer_refuses_to_export_is_refused(error: type[Exception]) ->
         def __dlpack__(self, **options: Any) -> Any:
             raise error("not today")
 
-    with pytest.raises(TypeError, match=r"Refusing of no supported dtype \(not today\)"):
+    with pytest.raises(TypeError, match=r"Refusing cannot be exchanged by DLPack \(not today\)"):
         cupylut.gelu(Refusing(np.zeros(3)))
 
 
