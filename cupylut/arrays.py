@@ -241,8 +241,9 @@ class JaxArrays(NumpyArrays):
         if not isinstance(view.dtype, np.dtype):  # of random keys, which have no numbers to show
             raise TypeError(f"an array of {view.dtype} is not supported: {_WHAT_WORKS}")
         dtype = super().result_dtype(view)
-        x64 = sys.modules["jax"].config.jax_enable_x64
-        return np.dtype(np.float32) if dtype == np.float64 and not x64 else dtype
+        if view.dtype.kind in "bui" and not sys.modules["jax"].config.jax_enable_x64:
+            return min(dtype, np.dtype(np.float32))
+        return dtype
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         if not isinstance(view, np.ndarray):
@@ -268,10 +269,11 @@ class JaxArrays(NumpyArrays):
     def _beside(self, x: Any, make: Callable[[Any], Any]) -> Any:
         """make(a sharding or None): an array where x lies, which JAX may move if it may move x."""
         jax = sys.modules["jax"]
-        if x.committed:
-            return make(x.sharding)
-        with jax.default_device(self._device(x)):
-            return make(None)
+        with jax.enable_x64(True):  # float64 arrays are used outside of it too
+            if x.committed:
+                return make(x.sharding)
+            with jax.default_device(self._device(x)):
+                return make(None)
 
     def finish(self, result: Any, x: Any) -> Any:
         jax = sys.modules["jax"]

@@ -197,7 +197,7 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
 
             if out is not None:
                 library.refuse_out(out, x)
-            return jax.fused(table, x, **{"scale": number, **given}).astype(dtype)
+            return jax.converted(jax.fused(table, x, **{"scale": number, **given}), dtype)
         for name, other in views.items():
             if other.device != view.device:
                 raise ValueError(f"x lies on {view.device}, {name} on {other.device}: move one")

@@ -191,7 +191,7 @@ def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
             if out is not None:
                 library.refuse_out(out, gate)
             both = (x, z) if up is None else given
-            return jax.product(table, *both).astype(dtype)
+            return jax.converted(jax.product(table, *both), dtype)
         if x.device != z.device:
             raise ValueError(f"gate lies on {x.device}, up on {z.device}: move one")
         fill = partial(_fill, table, x, z)

@@ -55,7 +55,12 @@ def lookup(table: Table, x: Any) -> Any:
 def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     (x,), (tangent,) = primals, tangents
     slope = lookup(derivative_table(table), x)
-    return lookup(table, x), tangent.astype(slope.dtype) * slope
+    return lookup(table, x), converted(tangent, slope.dtype) * slope
+
+
+def converted(x: Any, dtype: DType) -> Any:
+    """x.astype(dtype), which outside of `jax.enable_x64` would narrow a float64 x to float32."""
+    return x if x.dtype == dtype else x.astype(dtype)
 
 
 def product(table: Table, x: Any, z: Any) -> Any:
@@ -63,23 +68,23 @@ def product(table: Table, x: Any, z: Any) -> Any:
 
     The product is XLA's own, which on a CPU flushes subnormal results.
     """
-    return z.astype(table.result_dtype) * lookup(table, x.astype(table.dtype))
+    return converted(z, table.result_dtype) * lookup(table, converted(x, table.dtype))
 
 
 def fused(
     table: Table, x: Any, *, bias: Any = None, scale: Any = None, residual: Any = None
 ) -> Any:
     """residual + scale·table(x + bias) for JAX arrays, in the dtype of the table's results."""
-    y = x.astype(table.dtype)
+    y = converted(x, table.dtype)
     y = lookup(table, y if bias is None else y + _of_columns(bias, y))
     if scale is not None:
         y = y * _of_columns(scale, y)
-    return y if residual is None else y + residual.astype(y.dtype)
+    return y if residual is None else y + converted(residual, y.dtype)
 
 
 def _of_columns(operand: Any, y: Any) -> Any:
     """A bias or scale in y's dtype and number of axes, which JAX may be told not to adjust."""
-    operand = jnp.asarray(operand, y.dtype)
+    operand = converted(jnp.asarray(operand), y.dtype)
     return operand.reshape((1,) * (y.ndim - 1) + operand.shape) if operand.ndim else operand
 
 

@@ -51,9 +51,9 @@ def _apply(function: str | Table, x: Any, out: Any) -> Any:
         source = library.view(x)
         table = _table_for(function, source, library)
         if out is None and library.is_traced(x):
-            from .jax import lookup
+            from .jax import converted, lookup
 
-            return lookup(table, x.astype(table.dtype))
+            return lookup(table, converted(x, table.dtype))
         fill = partial(_evaluate, table, source)
         return filled(library, [(x, source)], table.result_dtype, out, fill)
 

@@ -13,7 +13,7 @@ import pytest
 from samples import BFLOAT16, same, values
 
 import cupylut
-from cupylut import arrays, ops
+from cupylut import arrays, ops, tabulate
 
 
 def on_cpu(x: Any) -> jax.Array:
@@ -81,6 +81,22 @@ def test_jax_integers_promote_as_far_as_x64_allows(dtype: Any, want: Any, wide: 
         assert cupylut.sigmoid(x).dtype == wide
         double = jnp.array([1.0], jnp.float64)
         assert same(np.asarray(cupylut.gelu(double)), cupylut.gelu(np.array([1.0])))
+
+
+def test_float64_arrays_stay_float64_where_they_are_used_outside_of_x64() -> None:
+    content = np.linspace(-4, 4, 24).reshape(2, 12)
+    with jax.enable_x64(True):
+        x = on_cpu(content)
+    for call in (
+        cupylut.gelu,
+        cupylut.swiglu,
+        lambda x: cupylut.swiglu(x, x),
+        lambda x: cupylut.fused("gelu", x, bias=x[0], scale=x[1], residual=x),
+        tabulate("silu", "float64"),
+    ):
+        for y in (call(x), jax.jit(call)(x)):
+            assert y.dtype == np.float64
+            np.testing.assert_allclose(np.asarray(y), call(content), rtol=1e-15)
 
 
 @pytest.mark.parametrize(
