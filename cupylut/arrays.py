@@ -211,14 +211,15 @@ class JaxArrays(NumpyArrays):
     def context(self, x: Any) -> AbstractContextManager[Any]:
         if self.is_traced(x):
             return NO_CONTEXT
-        device = self._device(x)
+        device = self.device_of(x)
         if device.platform == "cpu":
             return NO_CONTEXT
         # XLA gives the memory of an x that is deleted to whatever its own stream does next.
         return on_device_until_done(device.local_hardware_id)
 
     @staticmethod
-    def _device(x: Any) -> Any:
+    def device_of(x: Any) -> Any:
+        """The device that x lies on; TypeError where it has several, or another kind of one."""
         if not isinstance(x, sys.modules["jax"].Array):
             raise TypeError(f"{name_of(x)} is not a JAX array: pass a jax.Array")
         if len(x.devices()) != 1:
@@ -231,7 +232,7 @@ class JaxArrays(NumpyArrays):
     def view(self, x: Any) -> Any:
         if self.is_traced(x):
             return x
-        if self._device(x).platform == "cpu":
+        if self.device_of(x).platform == "cpu":
             return np.asarray(x)
         if x.dtype in FLOATS8:  # unknown to CuPy's half; JAX makes a copy
             return exchanged(require_cupy(), x.view(np.uint8)).view(x.dtype)
@@ -272,7 +273,7 @@ class JaxArrays(NumpyArrays):
         with jax.enable_x64(True):  # float64 arrays are used outside of it too
             if x.committed:
                 return make(x.sharding)
-            with jax.default_device(self._device(x)):
+            with jax.default_device(self.device_of(x)):
                 return make(None)
 
     def finish(self, result: Any, x: Any) -> Any:

@@ -1,5 +1,6 @@
 """Arrays of other libraries as NumPy or CuPy arrays by DLPack, and what they are called."""
 
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -41,4 +42,6 @@ def aligned(view: Any, x: Any) -> Any:
 
 def name_of(x: Any) -> str:
     """What kind of array x is, for messages."""
+    if isinstance(x, getattr(sys.modules.get("jax"), "Array", ())):  # what it traces has odd names
+        return "jax.Array"
     return f"{type(x).__module__}.{type(x).__qualname__}"

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, memory, rows, workers
+from . import device, memory, rows, workers
 from .accuracy import DType
+from .arrays import JaxArrays, library_of
 from .functions import checked_name
 from .gated import values
+from .operands import is_weak, together
 from .ops import (
     compute_dtype,
     context_of,
@@ -171,16 +173,10 @@ def fused(
 
 
 def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
-    library = arrays.library_of(x)
     given = {name: array for name, array in operands.items() if array is not None}
-    number = given.pop("scale") if isinstance(operands["scale"], Real) else None
-    for name, array in given.items():
-        if type(arrays.library_of(array)) is not type(library):
-            raise TypeError(
-                f"x is a {type(x).__name__}, {name} a {type(array).__name__}: give one kind"
-            )
-    if _is_weak(operands["scale"]):
-        number = given.pop("scale")
+    number = given.pop("scale") if _is_number(operands["scale"], x) else None
+    library, given = together({"x": x, **given})
+    x = given.pop("x")
     with context_of(library, x, *given.values()):
         view = library.view(x)
         dtype = library.result_dtype(view)
@@ -209,9 +205,11 @@ def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
         return filled(library, fitting, dtype, out, fill)
 
 
-def _is_weak(scale: Any) -> bool:
-    """Whether this is what JAX makes of a Python number: one of no dtype in particular."""
-    return bool(getattr(scale, "weak_type", False)) and scale.ndim == 0
+def _is_number(scale: Any, x: Any) -> bool:
+    """Whether this is a Python number, or what JAX makes of one beside its arrays."""
+    if isinstance(scale, Real):
+        return True
+    return is_weak(scale) and scale.ndim == 0 and isinstance(library_of(x), JaxArrays)
 
 
 def check_shape(name: str, shape: Any, whole: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import arrays, device, memory, rows, workers
+from . import device, memory, operands, rows, workers
 from .accuracy import DType, all_inputs
 from .ops import context_of, filled, gelu_form, is_tensor, product_table, uncompiled
 from .tables import Table
@@ -169,16 +169,15 @@ def _gated(function: str, gate: Any, up: Any, order: str, out: Any) -> Any:
 
 
 def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
-    library = arrays.library_of(gate)
-    given = [gate] if up is None else [gate, up]
-    if type(arrays.library_of(given[-1])) is not type(library):
-        raise TypeError(f"gate is a {type(gate).__name__}, up a {type(up).__name__}: give one kind")
+    named = {"gate": gate} if up is None else {"gate": gate, "up": up}
+    library, named = operands.together(named)
+    gate, *_ = given = list(named.values())
     with context_of(library, *given):
         x = packed = library.view(gate)
         if up is None:
             x, z = halves(packed, gate_first)
         else:
-            z = library.view(up)
+            z = library.view(given[1])
         dtype = library.result_dtype(x)
         if library.result_dtype(z) != dtype:
             raise TypeError(f"gate gives {dtype}, up {library.result_dtype(z)}: convert one")
@@ -197,8 +196,7 @@ def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
         fill = partial(_fill, table, x, z)
         if up is None:
             fill = partial(_fill_packed, table, packed, gate_first)
-        operands = [(gate, x), (given[-1], z)]
-        return filled(library, operands, dtype, out, fill)
+        return filled(library, [(gate, x), (given[-1], z)], dtype, out, fill)
 
 
 def halves(packed: Any, gate_first: bool) -> tuple[Any, Any]:

@@ -141,6 +141,45 @@ def test_jax_arrays_elsewhere_are_refused(
         cupylut.gelu(Spread(*platforms))
 
 
+# ---- several arrays -----------------------------------------------------------------------------
+
+eagerly_and_compiled = pytest.mark.parametrize("compiled", [lambda f: f, jax.jit])
+
+
+@eagerly_and_compiled
+def test_arrays_of_numpy_are_taken_beside_jaxs(compiled: Any) -> None:
+    content, row = values((3, 4), np.float32), values(4, np.float32)
+    x, in_jax = on_cpu(content), on_cpu(row)
+
+    def fused(x: Any, row: Any) -> Any:
+        return cupylut.fused("gelu", x, bias=row, scale=row, residual=content)
+
+    y = compiled(lambda x: fused(x, row))(x)
+    assert isinstance(y, jax.Array)
+    assert same(np.asarray(y), np.asarray(compiled(fused)(x, in_jax)))
+    y = compiled(lambda x: cupylut.swiglu(x, content))(x)
+    assert same(np.asarray(y), np.asarray(compiled(cupylut.swiglu)(x, x)))
+    with pytest.raises(TypeError, match=r"x is a numpy\.ndarray, bias a jax\.Array: give one kind"):
+        compiled(lambda row: cupylut.fused("gelu", content, bias=row))(in_jax)
+
+
+@eagerly_and_compiled
+def test_numbers_of_no_dtype_in_particular_take_that_of_the_others(compiled: Any) -> None:
+    x, row = on_cpu(values((3, 4), BFLOAT16)), jnp.full(4, 0.1)
+    assert row.weak_type
+
+    def fused(x: Any, row: Any) -> Any:
+        return cupylut.fused("gelu", x, bias=row, scale=row, residual=row + jnp.zeros_like(x))
+
+    y = compiled(fused)(x, row)
+    assert y.dtype == BFLOAT16
+    assert same(np.asarray(y), np.asarray(compiled(fused)(x, row.astype(BFLOAT16))))
+    for gate, up in ((row, x[0]), (x[0], row)):
+        y = compiled(cupylut.swiglu)(gate, up)
+        want = compiled(cupylut.swiglu)(gate.astype(BFLOAT16), up.astype(BFLOAT16))
+        assert same(np.asarray(y), np.asarray(want))
+
+
 # ---- several devices ----------------------------------------------------------------------------
 
 
@@ -185,3 +224,21 @@ for call in calls:
 
 def test_results_are_as_bound_to_a_device_as_the_input() -> None:
     on_four_devices(RESULTS)
+
+
+OPERANDS = """
+x = jnp.linspace(-4, 4, 8)
+one, other = (jax.device_put(x, device) for device in devices[1:3])
+fused = lambda x, bias: cupylut.fused("gelu", x, bias=bias)
+for call, first, second in ((cupylut.swiglu, "gate", "up"), (fused, "x", "bias")):
+    for operands in ((x, one), (one, x), (one, one)):
+        y = call(*operands)
+        assert y.devices() == {devices[1]} and y.committed
+        assert (y == call(x, x)).all()
+    with pytest.raises(ValueError, match=f"{first} lies on .*1.*, {second} on .*2.*: move one"):
+        call(one, other)
+"""
+
+
+def test_operands_that_may_be_moved_go_to_those_that_may_not() -> None:
+    on_four_devices(OPERANDS)

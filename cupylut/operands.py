@@ -1,0 +1,63 @@
+"""The operands of one call, such as gate and up: what brings them together, and what cannot be."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from .arrays import JaxArrays, NumpyArrays, library_of
+from .dlpack import name_of
+
+
+def together(given: dict[str, Any]) -> tuple[NumpyArrays, dict[str, Any]]:
+    """The library of the first operand, and all of them, by name.
+
+    JAX's become what its own operations would make of them: NumPy's arrays are taken, numbers of no
+    dtype in particular get that of the others, and arrays that are not bound to a device are moved
+    to those that are.
+
+    Raises TypeError for operands of several libraries, and ValueError for JAX's on several devices.
+    """
+    (first, x), *_ = given.items()
+    library = library_of(x)
+    if isinstance(library, JaxArrays):
+        given = {name: _from_numpy(other) for name, other in given.items()}
+    for name, other in given.items():
+        if type(library_of(other)) is not type(library):
+            raise TypeError(f"{first} is a {name_of(x)}, {name} a {name_of(other)}: give one kind")
+    if isinstance(library, JaxArrays):
+        given = _on_one_device(library, _of_one_dtype(library, given))
+    return library, given
+
+
+def is_weak(x: Any) -> bool:
+    """Whether this is what JAX makes of Python's numbers: of no dtype in particular."""
+    return bool(getattr(x, "weak_type", False))
+
+
+def _from_numpy(x: Any) -> Any:
+    return sys.modules["jax"].numpy.asarray(x) if isinstance(x, np.ndarray) else x
+
+
+def _of_one_dtype(library: JaxArrays, given: dict[str, Any]) -> dict[str, Any]:
+    strong = [x for x in given.values() if not is_weak(x)]
+    if len(strong) in (0, len(given)):
+        return given
+    dtype = library.result_dtype(strong[0])
+    return {name: x.astype(dtype) if is_weak(x) else x for name, x in given.items()}
+
+
+def _on_one_device(library: JaxArrays, given: dict[str, Any]) -> dict[str, Any]:
+    if any(map(library.is_traced, given.values())):
+        return given  # XLA finds a place
+    devices = {name: library.device_of(x) for name, x in given.items()}
+    bound = [name for name, x in given.items() if x.committed]
+    for name in bound:
+        if devices[name] != devices[bound[0]]:
+            raise ValueError(
+                f"{bound[0]} lies on {devices[bound[0]]}, {name} on {devices[name]}: move one"
+            )
+    if not bound:
+        return given
+    put, device = sys.modules["jax"].device_put, devices[bound[0]]
+    return {name: x if x.committed else put(x, device) for name, x in given.items()}
