@@ -98,6 +98,8 @@ class Calibration:
         Raises what `cupylut.gelu` raises, and TypeError for what JAX is tracing; then, as when
         interrupted, nothing of x has been counted.
         """
+        if isinstance(x, Calibration):
+            raise TypeError("x is a Calibration: merge adds what another one has counted")
         library = arrays.library_of(x)
         if library.is_traced(x):
             raise TypeError(
@@ -239,7 +241,7 @@ class Calibration:
         """The mean, root mean square and largest error of a table on these inputs.
 
         function: what the table stands for, as in `tabulate`. It may be left out where the table is
-        of one of `cupylut.FUNCTIONS`, which is then found by name.
+        of a function that `tabulate` knows by name.
 
         Raises ValueError if no finite input was counted, and where the function must be given: for
         there is none of that name, or the table is farther from it than its own report says;
@@ -315,6 +317,7 @@ def _restore(form: str, rows: NDArray[np.int64], lowest: float, highest: float) 
 # ---- counting, in NumPy and in CuPy alike -------------------------------------------------------
 
 
+@np.errstate(all="ignore")
 def _tally(x: Any, dtype: DType) -> tuple[NDArray[np.int64], float, float]:
     """The counts of a flat array, taken as `dtype`, and its smallest and largest finite element."""
     on_host = isinstance(x, np.ndarray)
@@ -355,6 +358,7 @@ def _finite(x: Any, xp: ModuleType) -> tuple[Any, float, float]:
     return x, lo, hi
 
 
+@np.errstate(all="ignore")
 def _nearest(x: Any) -> Any:
     """The pattern of the bfloat16 number nearest to each x, as uint32.
 

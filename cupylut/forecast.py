@@ -6,7 +6,7 @@ import numpy as np
 
 from .accuracy import ulp, widened
 from .declaration import Float64Array, Function, Reference
-from .functions import FUNCTIONS, as_function
+from .functions import as_function
 from .tables import QuantizedTable, Table
 from .tables.grid import Grid
 
@@ -32,6 +32,7 @@ class Forecast:
         )
 
 
+@np.errstate(all="ignore")  # ∞ − ∞, and what is outside of the table's dtype
 def forecast(
     table: Table,
     function: str | Function | Reference | None,
@@ -39,9 +40,7 @@ def forecast(
     weights: Float64Array,
 ) -> Forecast:
     """The forecast for points that stand for so many inputs each; see `Calibration.forecast`."""
-    if function is None and table.name not in FUNCTIONS:
-        raise ValueError(f"give the function that the table of {table.name!r} stands for")
-    f = _reference(table.name if function is None else function)
+    f = _named(table.name) if function is None else _reference(function)
     x, y = _evaluated(table, points)
     error = _distance(y, f(x))
     error[np.isinf(x)] = 0  # beyond the dtype's range; there tables are exact
@@ -62,8 +61,7 @@ def forecast(
 
 
 def _distance(y: Float64Array, exact: Float64Array) -> Float64Array:
-    with np.errstate(invalid="ignore"):  # ∞ − ∞
-        return np.abs(y - exact)
+    return np.abs(y - exact)
 
 
 def _evaluated(table: Table, points: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -73,10 +71,17 @@ def _evaluated(table: Table, points: Float64Array) -> tuple[Float64Array, Float6
         x = Grid(table.dtype, table.scale).nearest(points).view(table.dtype)
         table.evaluate(x, y)
         return widened(x) * table.scale, widened(y) * table.out_scale
-    with np.errstate(over="ignore"):
-        x = points.astype(table.dtype)
+    x = points.astype(table.dtype)
     table.evaluate(x, y)
     return widened(x), widened(y)
+
+
+def _named(name: str) -> Function:
+    """The function of this name, where there is one."""
+    try:
+        return as_function(name)
+    except ValueError as error:
+        raise ValueError(f"give the function that the table of {name!r} stands for") from error
 
 
 def _reference(function: str | Function | Reference) -> Function:

@@ -189,12 +189,26 @@ def test_arguments_that_make_no_sense() -> None:
             c.percentiles(low, high)
     with pytest.raises(ValueError, match="lower one first"):
         c.outside(2, 1)
+    with pytest.raises(TypeError, match="x is a Calibration: merge"):
+        Calibration(c)
     with pytest.raises(ValueError, match="one of the two"):
         tabulate("gelu", domain=(-1, 1), calibration=c)
     with pytest.raises(ValueError, match="takes no calibration"):
         tabulate("gelu", "float16", kind="direct", calibration=c)
     with pytest.raises(ValueError, match='apply to norm="mean"'):
         search("gelu", weights=c)
+
+
+def test_what_the_caller_makes_of_floating_point_errors_is_of_no_account() -> None:
+    numbers = np.array([1e-39, 5e-324, -1e-310, 1e39, 2.0, np.inf, np.nan])
+    signalling = np.array([0x7FF0000000000001], np.uint64).view(np.float64)
+    want = Calibration(numbers, signalling)
+    least = Calibration([1e-39]).weights
+    forecasts = [want.forecast(tabulate("gelu", dtype)) for dtype in DTYPES]
+    with np.errstate(all="raise"):
+        assert Calibration(numbers, signalling) == want
+        assert np.array_equal(Calibration([1e-39]).weights, least)
+        assert [want.forecast(tabulate("gelu", dtype)) for dtype in DTYPES] == forecasts
 
 
 def test_the_documentation_is_right() -> None:

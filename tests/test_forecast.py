@@ -84,6 +84,16 @@ def test_the_librarys_own_tables_are_recognised(name: str) -> None:
             assert c.forecast(table) == c.forecast(table, name)
 
 
+@pytest.mark.parametrize(
+    "name", ["elu(0.5)", "gelu_derivative", "leaky_relu(0.1)_derivative", "relu2", "xielu"]
+)
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_whatever_as_function_knows_is_found_by_name(name: str, dtype: str) -> None:
+    c = Calibration(np.linspace(-30, 30, 999))
+    table = tabulate(name, dtype)
+    assert c.forecast(table) == c.forecast(table, name)
+
+
 # Numbers that come out in int8 and the 8-bit floats as the grids of these scales have them.
 PAIRS = [
     ("int8", "int8", 0.05, 0.02),
