@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -211,11 +212,9 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
     record = bandwidth.run(settings, _progress)
     status = _write_record(arguments.json, record)
     print("\n".join(bandwidth.report(record)))
-    if status:
-        return status
-    if arguments.plot and (status := _draw(arguments.plot, pictures.fractions, record)):
-        return status
-    return 0 if record["cells"] else 1
+    if status or not record["cells"]:
+        return status or 1
+    return _draw(arguments.plot, pictures.fractions, record) if arguments.plot else 0
 
 
 def _bench_counters(arguments: argparse.Namespace) -> int:
@@ -316,7 +315,8 @@ def _inputs(path: str) -> demo.Inputs:
         )
     if array.dtype.kind not in "iuf":
         raise argparse.ArgumentTypeError(
-            f"{path!r} holds {array.dtype}, not real numbers; convert it with .astype('float32')"
+            f"{path!r} holds {array.dtype}, not real numbers, or what a .npy file has no word for, "
+            "such as bfloat16; save what .astype('float32') makes of it"
         )
     with np.errstate(over="ignore"):
         values = array.astype(np.float32).ravel()
@@ -349,10 +349,14 @@ def _new_png(path: str) -> Path:
 
 
 def _new_file(path: str) -> Path:
-    """A file in a folder that there is: better said before minutes of measuring than after."""
+    """A file that can be written to: better said before minutes of measuring than after."""
     found = Path(path)
     if not found.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path!r}: there is no folder {str(found.parent)!r}")
+    if found.is_dir():
+        raise argparse.ArgumentTypeError(f"{path!r} is a folder; give the name of a file")
+    if not os.access(found if found.exists() else found.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{path!r} may not be written; try another file")
     return found
 
 

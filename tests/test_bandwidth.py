@@ -288,6 +288,9 @@ def test_cells_beyond_the_limit_are_left_out(quick: Path) -> None:
     assert record["cells"] == []
     assert len(record["left_out"]) == len(bandwidth.cases(bandwidth.SETTINGS["cpu"]))
     assert record["left_out"][0].endswith("out of time")
+    command = "bench bandwidth --device cpu --seconds 1e-9 --plot x.png"
+    assert cli.main(command.split()) == 1
+    assert not (quick / "x.png").exists()
 
 
 def test_pools_are_emptied_before_each_cell(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import BFLOAT16
 
 import cupylut
 from cupylut import cli
@@ -118,6 +119,7 @@ def bad_inputs() -> dict[str, Any]:
         "complex": np.ones(3, complex),
         "text": np.array(["a", "b"]),
         "objects": np.array([{}, None]),
+        "bfloat16": np.ones(3, BFLOAT16),
     }
 
 
@@ -129,6 +131,7 @@ def bad_inputs() -> dict[str, Any]:
         ("huge.npy", "no finite number"),
         ("complex.npy", "complex128, not real numbers"),
         ("text.npy", "not real numbers"),
+        ("bfloat16.npy", "such as bfloat16; save what .astype('float32') makes of it"),
         ("objects.npy", "no intact .npy file"),
         ("notes.txt", "no intact .npy file"),
         ("nothing.npy", "no intact .npy file"),
@@ -182,11 +185,11 @@ def test_bad_arguments_end_in_one_line(
 def test_a_picture_that_cannot_be_written_does_not_fail(
     quick: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (quick / "folder.png").mkdir()
-    assert cli.main(["demo", "--plot", "folder.png"]) == 0
+    (quick / "cupylut-demo.png").mkdir()
+    assert cli.main(["demo"]) == 0
     captured = capsys.readouterr()
     assert rows(captured.out, "optimal").keys() == OPTIMA.keys()
-    assert "folder.png cannot be written: Is a directory" in captured.err
+    assert "cupylut-demo.png cannot be written: Is a directory" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -279,11 +282,21 @@ def test_benchmark_writes_what_it_measured(
     "command", ["bench --json", "accuracy --output", "model --json", "model --markdown"]
 )
 def test_what_cannot_be_written_is_said_before_it_is_measured(
-    command: str, capsys: pytest.CaptureFixture[str]
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with pytest.raises(SystemExit):
-        cli.main([*command.split(), "no/such/place"])
-    assert "there is no folder 'no/such'" in capsys.readouterr().err
+    (tmp_path / "kept").touch()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "kept")
+    for name, message in (
+        ("no/such/place", "there is no folder 'no/such'"),
+        (str(tmp_path), "is a folder; give the name of a file"),
+        (str(tmp_path / "kept"), "may not be written; try another file"),
+    ):
+        with pytest.raises(SystemExit):
+            cli.main([*command.split(), name])
+        assert message in capsys.readouterr().err
 
 
 def test_the_version_also_of_a_checkout_that_is_not_installed(
