@@ -19,7 +19,7 @@ from . import memory
 from .accuracy import DTYPES, EIGHT_BIT, DType
 from .compiler import require_cupy
 from .device import on_device_and_stream, on_device_until_done
-from .dlpack import aligned, exchanged, name_of
+from .dlpack import aligned, exchanged, name_of, namespace_of
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
@@ -313,7 +313,7 @@ class DLPackArrays(NumpyArrays):
         return aligned(exchanged(require_cupy(), x), x)
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
-        namespace = _namespace(x)
+        namespace = namespace_of(x)
         if namespace and not hasattr(namespace, dtype.name):
             raise TypeError(
                 f"the result for {view.dtype} is of {dtype}, which the library of {name_of(x)} "
@@ -322,7 +322,7 @@ class DLPackArrays(NumpyArrays):
         return super().empty_like(view, dtype, x)
 
     def finish(self, result: Any, x: Any) -> Any:
-        if namespace := _namespace(x):
+        if namespace := namespace_of(x):
             result = namespace.from_dlpack(result)  # on its default device of that kind
             return result if result.device == x.device else result.to_device(x.device)
         return result
@@ -336,11 +336,6 @@ class DLPackArrays(NumpyArrays):
                 f"out is a {name_of(out)} that exports copies of its memory, so it would not "
                 "change: leave out= out and use the result"
             )
-
-
-def _namespace(x: Any) -> Any:
-    """The library of an x that follows the array API standard, or None."""
-    return x.__array_namespace__() if hasattr(x, "__array_namespace__") else None
 
 
 class DaskArrays(NumpyArrays):
@@ -385,9 +380,13 @@ def library_of(x: Any) -> NumpyArrays:
     """The library that x belongs to; numpy.asarray decides on what none of them knows."""
     cls: Any = type(x)
     library = _library(cls)
-    if library is None:
-        library = _OTHER if hasattr(x, "__dlpack_device__") else _LIBRARIES["numpy"]
-    return library
+    if library is not None:
+        return library
+    if hasattr(x, "__dlpack_device__"):
+        return _OTHER
+    if hasattr(x, "__cuda_array_interface__"):
+        raise TypeError(f"{name_of(x)} is on a GPU and has no DLPack: pass cupy.asarray(x)")
+    return _LIBRARIES["numpy"]
 
 
 def wrong_kind(out: Any, x: Any) -> TypeError:

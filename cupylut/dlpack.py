@@ -40,6 +40,11 @@ def aligned(view: Any, x: Any) -> Any:
     return view
 
 
+def namespace_of(x: Any) -> Any:
+    """The library of an x that follows the array API standard, or None."""
+    return x.__array_namespace__() if hasattr(x, "__array_namespace__") else None
+
+
 def name_of(x: Any) -> str:
     """What kind of array x is, for messages."""
     if isinstance(x, getattr(sys.modules.get("jax"), "Array", ())):  # what it traces has odd names

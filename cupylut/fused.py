@@ -23,6 +23,7 @@ from .functions import checked_name
 from .gated import values
 from .operands import is_weak, together
 from .ops import (
+    as_float,
     compute_dtype,
     context_of,
     default_table,
@@ -175,6 +176,8 @@ def fused(
 def _run(function: str, x: Any, operands: dict[str, Any], out: Any) -> Any:
     given = {name: array for name, array in operands.items() if array is not None}
     number = given.pop("scale") if _is_number(operands["scale"], x) else None
+    if isinstance(number, Real):
+        number = as_float("scale", number)
     library, given = together({"x": x, **given})
     x = given.pop("x")
     with context_of(library, x, *given.values()):

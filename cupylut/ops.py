@@ -210,7 +210,14 @@ def default_table(function: str | Function, dtype: DType) -> Table:
     """The table that `cupylut.<function>(x)` evaluates, for a function or its key."""
     if isinstance(function, str):
         return default_table(as_function(function), dtype)
-    table = tabulate(function, dtype)
+    try:
+        table = tabulate(function, dtype)
+    except ValueError as error:
+        raise ValueError(
+            f"{function.name} has no default table in {dtype}, which this call takes its values "
+            "from: make a table of f alone with cupylut.tabulate, where 16 bits, error= or kind= "
+            f"may help, and call that. The reason is: {error}"
+        ) from error
     _functions[table] = function
     return table
 
@@ -372,4 +379,12 @@ def _number(name: str, value: Any) -> float:
             f"{name} is a {type(value).__name__}: give a number, with a table of its own; it is "
             "not learnt"
         )
-    return float(value)
+    return as_float(name, value)
+
+
+def as_float(name: str, value: Any) -> float:
+    """A number of Python's as one of float64, which a large int is not."""
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ValueError(f"{name} is too large for float64: give a smaller number") from error

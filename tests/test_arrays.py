@@ -181,6 +181,16 @@ def test_what_dlpack_cannot_carry_is_refused() -> None:
             cupylut.gelu(Foreign(content))
 
 
+def test_an_array_with_another_protocol_of_gpus_is_told_how_to_come_in() -> None:
+    class OfNumba:
+        __cuda_array_interface__ = property(lambda self: {})
+
+    with pytest.raises(
+        TypeError, match=r"OfNumba is on a GPU and has no DLPack: pass cupy\.asarray"
+    ):
+        cupylut.gelu(OfNumba())
+
+
 # ---- out= of another kind, and GPUs that are not there ------------------------------------------
 
 

@@ -337,6 +337,10 @@ def test_a_parameter_is_a_number(name: str) -> None:
             getattr(cupylut, name)(x, parameter)
     for number in (np.float32(0.5), Fraction(1, 2)):
         assert torch.equal(getattr(cupylut, name)(-x, number), getattr(cupylut, name)(-x, 0.5))
+    with pytest.raises(ValueError, match=r"too large for float64: give a smaller number"):
+        getattr(cupylut, name)(x, 10**400)
+    with pytest.raises(ValueError, match=r"1e\+308\) has no default table in float32, .*tabulate"):
+        getattr(cupylut, name)(x, 1e308)
 
 
 def test_approximate_chooses_the_form_of_gelu() -> None:
