@@ -344,8 +344,8 @@ class DaskArrays(NumpyArrays):
     def view(self, x: Any) -> Any:
         raise TypeError("a Dask array has no values yet: map over its blocks, or compute() it")
 
-    def map_blocks(self, function: Callable[[Any], Any], x: Any, out: Any) -> Any:
-        """The Dask array of function(block), of blocks that do not change their shape."""
+    def map_blocks(self, function: Callable[[Any], Any], name: str, x: Any, out: Any) -> Any:
+        """The Dask array of function(block) of the same shape, in a layer of this name."""
         dask = sys.modules["dask.array"]
         if not isinstance(x, dask.Array):
             raise TypeError(f"{name_of(x)} is not a Dask array: pass a dask.array.Array")
@@ -353,7 +353,7 @@ class DaskArrays(NumpyArrays):
             raise TypeError("Dask arrays are lazy, so there is no out=: use the returned array")
         # An empty block tells the kind of the result, and errors now rather than when computed.
         meta = function(dask.utils.meta_from_array(x))
-        return x.map_blocks(function, dtype=meta.dtype, meta=meta)
+        return x.map_blocks(function, token=name, dtype=meta.dtype, meta=meta)
 
 
 _LIBRARIES: dict[str, NumpyArrays] = {

@@ -46,7 +46,8 @@ def uncompiled(function: Callable[..., Any], *args: Any) -> Any:
 def _apply(function: str | Table, x: Any, out: Any) -> Any:
     library = arrays.library_of(x)
     if isinstance(library, arrays.DaskArrays):
-        return library.map_blocks(partial(apply, function), x, out)
+        name = function if isinstance(function, str) else function.name
+        return library.map_blocks(partial(apply, function), name, x, out)
     with library.context(x):
         source = library.view(x)
         table = _table_for(function, source, library)

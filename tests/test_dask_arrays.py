@@ -24,6 +24,16 @@ def test_results_are_those_of_the_blocks(dtype: Any) -> None:
     assert same(y.compute(scheduler="threads"), cupylut.gelu(content))
 
 
+def test_a_layer_is_named_after_the_function() -> None:
+    x = da.zeros((6, 6), chunks=3, dtype=np.float32)
+    linear, gate = tabulate("gelu", kind="linear"), tabulate("gelu")
+    names = [f(x).name for f in (cupylut.gelu, cupylut.silu, linear, gate)]
+    assert [name.partition("-")[0] for name in names] == ["gelu", "silu", "gelu", "gelu"]
+    assert len(set(names)) == 4
+    assert names == [f(x).name for f in (cupylut.gelu, cupylut.silu, linear, gate)]
+    assert cupylut.elu(x, 0.5).name.startswith("elu(0.5)-")
+
+
 def test_nothing_is_computed_before_it_is_asked_for() -> None:
     read: list[int] = []
 
