@@ -6,7 +6,7 @@ CuPy is imported by `require_cupy` alone, when a GPU array has arrived.
 import os
 import re
 import threading
-from functools import lru_cache
+from functools import cache
 from importlib import resources
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 OPTIONS = ("--std=c++17", "--fmad=false")
 
 SCALARS = {"float16": "Float16", "bfloat16": "BFloat16", "float32": "float", "float64": "double"}
+
+IN_MEMORY = "CUPY_CACHE_IN_MEMORY"  # what CuPy asks for whenever it compiles
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
@@ -81,16 +83,26 @@ def require_cupy() -> ModuleType:
     return module
 
 
-@lru_cache
+@cache
 def _module(device: int, name: str, defines: tuple[tuple[str, str], ...]) -> Any:
-    cupy = require_cupy()
     code = define(source(name), dict(defines))
     try:
-        module = cupy.RawModule(code=code, options=OPTIONS)
-        module.compile()
+        return _compiled(name, code)
     except OSError:  # an unwritable home: compile without CuPy's disk cache
-        os.environ["CUPY_CACHE_IN_MEMORY"] = "1"
-        module = cupy.RawModule(code=code, options=OPTIONS)
+        before = os.environ.get(IN_MEMORY)
+        os.environ[IN_MEMORY] = "1"
+        try:
+            return _compiled(name, code)
+        finally:  # the user's own kernels are none of this library's business
+            del os.environ[IN_MEMORY]
+            if before is not None:
+                os.environ[IN_MEMORY] = before
+
+
+def _compiled(name: str, code: str) -> Any:
+    cupy = require_cupy()
+    module = cupy.RawModule(code=code, options=OPTIONS)
+    try:
         module.compile()
     except cupy.cuda.compiler.CompileException as error:
         raise RuntimeError(f"{name} does not compile:\n{error}") from error

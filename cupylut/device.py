@@ -201,7 +201,7 @@ def run_at(
         if launch is None:
             with external_stream(stream):
                 launch = launch_of(entry, tables, dtype, device, long_index)
-        launch(count, *arguments, stream=_handle(stream))
+        launch(count, *arguments, stream=_handle(device, stream))
 
 
 def external_stream(stream: int) -> Any:
@@ -210,8 +210,13 @@ def external_stream(stream: int) -> Any:
     return require_cupy().cuda.Stream.from_external(protocol)
 
 
-# Only to launch on: entered by several threads, one object would mix up what they return to.
-_handle = lru_cache(maxsize=256)(external_stream)
+@lru_cache(maxsize=256)
+def _handle(device: int, stream: int) -> Any:
+    """The same, kept, for the device that is current, as handle 0 is a stream of every device.
+
+    Only to launch on: entered by several threads, one object would mix up what they return to.
+    """
+    return external_stream(stream)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ def set_workers(workers: int) -> Iterator[None]:
     """Evaluate NumPy arrays, and CPU arrays of other libraries, with so many threads.
 
     As of `scipy.fft.set_workers`, it holds inside the with statement, in this thread or task.
-    Arrays of fewer than 131,072 elements stay with one thread. The default is one.
+    Arrays of fewer than 131,072 elements stay with one thread. Packed arrays, and those with a bias
+    or scale, are shared out by rows, so that one row stays with one thread. The default is one.
 
     Raises ValueError for anything but a whole number from 1 on.
 

@@ -151,6 +151,16 @@ def test_arrays_at_addresses_on_a_stream(dtype: np.dtype) -> None:
     assert len(CURRENT) == 1
 
 
+def test_the_default_stream_is_another_one_on_each_device() -> None:
+    table = tabulate("silu", size=50)
+    x = np.linspace(-9, 9, 99, dtype=table.dtype)
+    used = []
+    for current in (0, 1, 0):
+        device.run_at(current, 0, "elementwise", (table,), x.dtype, x.size, *addresses(x, x))
+        used.append(STREAMS[-1])
+    assert used[0] is used[2] is not used[1]
+
+
 def test_no_table_is_made_while_a_graph_is_captured() -> None:
     table = tabulate("silu", "bfloat16")
     x = np.linspace(-9, 9, 99).astype(table.dtype)
@@ -274,19 +284,25 @@ def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) ->
             if "CUPY_CACHE_IN_MEMORY" not in os.environ:
                 raise PermissionError("~/.cupy")
 
-    monkeypatch.setenv("CUPY_CACHE_IN_MEMORY", "0")  # restored at the end
-    monkeypatch.delenv("CUPY_CACHE_IN_MEMORY")
+    monkeypatch.delenv("CUPY_CACHE_IN_MEMORY", raising=False)
     monkeypatch.setattr(sys.modules["cupy"], "RawModule", Unwritable)
     table = tabulate("gelu", "bfloat16")
     x = inputs(tabulate("gelu", "bfloat16", size=9))
     assert_same_bits(launch(table, x), host_cuda.Program().elementwise(table, x))
+    assert "CUPY_CACHE_IN_MEMORY" not in os.environ  # or the user's kernels would not be kept
 
 
-def test_a_failed_compile_names_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_failed_compile_names_the_kernel(
+    in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Failing(Module):
         def compile(self) -> None:
+            if in_memory and "CUPY_CACHE_IN_MEMORY" not in os.environ:
+                raise PermissionError("~/.cupy")
             raise OverflowError('linear.cuh(7): error: identifier "foo" is undefined')
 
+    monkeypatch.delenv("CUPY_CACHE_IN_MEMORY", raising=False)
     monkeypatch.setattr(sys.modules["cupy"], "RawModule", Failing)
     with pytest.raises(
         RuntimeError, match=r"(?s)elementwise.cu does not compile.*linear\.cuh\(7\)"
