@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch  # noqa: TID251
 from test_first_use import run
 from torch import Tensor  # noqa: TID251
+from torch._dynamo.testing import CompileCounter  # noqa: TID251
 from torch.autograd import forward_ad  # noqa: TID251
 from torch.nn import functional  # noqa: TID251
 from torch_samples import (
@@ -26,6 +28,7 @@ from torch_samples import (
 
 import cupylut
 import cupylut.torch
+from cupylut.torch import dispatch
 
 # Of torch.jit inside torch.func.jvp.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -195,14 +198,78 @@ def test_the_compiled_backward_pass_is_one_operator() -> None:
 
 
 def test_the_first_use_may_be_inside_the_compiler() -> None:
+    """Which nothing else imports: that takes seconds."""
     code = """
-import cupylut, torch
+import sys, cupylut, torch
 x = torch.ones(3, requires_grad=True)
+cupylut.silu(x).sum().backward()
+assert "torch._dynamo" not in sys.modules
+torch.compile(lambda y: y.backward(), backend="eager")(cupylut.mish(x).sum())
+x.grad = None
 f = torch.compile(lambda x: cupylut.gelu(x) * 2, backend="aot_eager", fullgraph=True)
 f(x).sum().backward()
 print(x.grad[0].item() > 2)
 """
-    assert run(code) == "True"
+    assert run(code, "-W", "ignore:The .grad attribute of a Tensor") == "True"
+
+
+# Of the compiler, which looks at the .grad of all that it is given.
+of_losses = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
+
+
+@of_losses
+@pytest.mark.parametrize("name", ["activation", "product", "packed", "fused"])
+def test_a_backward_pass_inside_a_compiled_function(name: str) -> None:
+    """The compiler calls what it finds there, and would trace it if it were let to."""
+    torch._dynamo.reset()
+    call = {
+        "activation": cupylut.mish,
+        "product": lambda x: cupylut.geglu(x, x),
+        "packed": lambda x: cupylut.geglu(x, order="up_gate"),
+        "fused": lambda x: cupylut.fused("mish", x, residual=x),
+    }[name]
+    x = numbers(4, 6, grad=True)
+    (want,) = torch.autograd.grad(call(x).sum(), x)
+    counter = CompileCounter()
+    torch.compile(lambda y: y.backward(), backend=counter)(call(x).sum())
+    assert torch.equal(x.grad, want)
+    assert counter.frame_count == 0
+
+
+def test_kernels_inside_a_compiled_function() -> None:
+    """Of what the compiler does not see through, as here of a traced module."""
+    torch._dynamo.reset()
+    traced = torch.jit.trace(cupylut.torch.Mish(), numbers(3))
+    x = numbers(4)
+    assert torch.equal(torch.compile(lambda x: traced(x) + 1, backend="eager")(x), traced(x) + 1)
+
+
+@of_losses
+def test_a_checkpoint_inside_a_compiled_function() -> None:
+    torch._dynamo.reset()
+    x = numbers(4, grad=True)
+    y = torch.utils.checkpoint.checkpoint(cupylut.mish, x, use_reentrant=False)
+    torch.compile(lambda y: y.backward(), backend="eager")(y.sum())
+    assert torch.equal(x.grad, torch.autograd.grad(cupylut.mish(x).sum(), x)[0])
+
+
+@of_losses
+@pytest.mark.parametrize("known", [True, False])
+def test_untraced(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether or not a release of PyTorch has what it is made with."""
+    torch._dynamo.reset()
+    if not known:
+        monkeypatch.setitem(sys.modules, "torch._C._dynamo.eval_frame", None)
+    seen = []
+
+    def hook(grad: Tensor) -> None:
+        seen.append(torch.compiler.is_dynamo_compiling())
+
+    x = numbers(3, grad=True)
+    x.register_hook(dispatch.untraced(hook))
+    monkeypatch.undo()
+    torch.compile(lambda y: y.backward(), backend="eager")((x * 2).sum())
+    assert seen == [False]
 
 
 def test_export_keeps_the_operators_and_reloads() -> None:

@@ -16,6 +16,26 @@ from torch.autograd import forward_ad
 _library = torch.library.Library("cupylut", "DEF")
 
 
+def untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that torch.compile never traces, nor what it calls: for what PyTorch calls back.
+
+    Such a call, of a backward pass for instance, looks to the compiler like any other where it
+    takes place inside a compiled function, and it would trace into NumPy. `torch.compiler.disable`
+    is the same, but imports the compiler, which takes seconds, also for who compiles nothing.
+    """
+    try:
+        from torch._C._dynamo.eval_frame import (
+            _FrameAction,
+            _FrameExecStrategy,
+            set_code_exec_strategy,
+        )
+    except ImportError:  # another release
+        return torch._disable_dynamo(function)  # type: ignore[no-any-return]
+    skip = _FrameExecStrategy(_FrameAction.SKIP, _FrameAction.SKIP)
+    set_code_exec_strategy(function.__code__, skip)
+    return function
+
+
 def register(
     schema: str,
     run: Callable[..., Any],
@@ -35,7 +55,7 @@ def register(
     _library.define(schema, tags=(torch.Tag.pt2_compliant_tag, *tags))
     operator = getattr(torch.ops.cupylut, name).default
     for key in ("CPU", "CUDA"):
-        _library.impl(name, run, key)
+        _library.impl(name, untraced(run), key)
     for key in ("CompositeExplicitAutograd", "NestedTensorCPU", "NestedTensorCUDA"):  # all others
         _library.impl(name, _refuse, key)
     _library.impl(name, _autograd(operator, differentiable), "Autograd", with_keyset=True)
@@ -90,6 +110,7 @@ def _is_differentiated(*args: Any) -> bool:
 def _autograd(operator: Any, differentiable: Callable[..., Any]) -> Any:
     """The autograd kernel of an operator."""
 
+    @untraced
     def kernel(keys: Any, *args: Any) -> Any:
         if _is_differentiated(*args):
             with enable_single_level_autograd_function():

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..fused import check_shape, evaluate, launches, table_for
-from .dispatch import SingleLevelFunction, below, in_front, primal, recording, register
+from .dispatch import SingleLevelFunction, below, in_front, primal, recording, register, untraced
 from .operators import (
     NUMPY_DTYPES,
     alike,
@@ -135,6 +135,7 @@ class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
         return below(_fused, *args)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         x, bias, factor, scale = ctx.saved_tensors
         by_x, _, by_bias, by_factor, by_scale, _, by_residual = ctx.needs_input_grad

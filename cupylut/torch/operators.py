@@ -32,7 +32,7 @@ from .. import arrays, device, gated, memory, rows, workers
 from ..accuracy import DType
 from ..ops import default_table, derivative_table, product_table
 from ..tables import Table
-from .dispatch import SingleLevelFunction, below, primal, recording, register
+from .dispatch import SingleLevelFunction, below, primal, recording, register, untraced
 
 
 def activation(x: Tensor, function: str) -> Tensor:
@@ -257,6 +257,7 @@ class _DifferentiableActivation(SingleLevelFunction):  # type: ignore[misc]
         return below(_activation, x, function)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         (x,) = ctx.saved_tensors
         return None if grad is None else product(x, grad, derivative(ctx.function, x)), None
@@ -278,6 +279,7 @@ class _DifferentiableProduct(SingleLevelFunction):  # type: ignore[misc]
         return below(_product, x, z, function)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         x, z = ctx.saved_tensors
         by_x, by_z, _ = ctx.needs_input_grad

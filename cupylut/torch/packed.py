@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import gated
 from ..ops import product_table
-from .dispatch import SingleLevelFunction, below, primal, recording, register
+from .dispatch import SingleLevelFunction, below, primal, recording, register, untraced
 from .operators import (
     NUMPY_DTYPES,
     alike,
@@ -101,6 +101,7 @@ class _DifferentiablePackedProduct(SingleLevelFunction):  # type: ignore[misc]
         return below(_packed_product, packed, function, gate_first)
 
     @staticmethod
+    @untraced
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         (packed,) = ctx.saved_tensors
         if grad is None:
