@@ -128,6 +128,56 @@ def test_restore_does_not_undo_what_others_did() -> None:
     assert handle.active
 
 
+class GatedMLP(nn.Module):
+    def __init__(self, act: Any) -> None:
+        super().__init__()
+        self.gate, self.up, self.down = (nn.Linear(4, 4) for _ in range(3))
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.act(self.gate(x)) * self.up(x))
+
+
+@pytest.mark.parametrize(
+    ("act", "others"),
+    [(nn.SiLU(), [nn.ReLU(), Activation("gelu")]), (functional.silu, [functional.relu, torch.sin])],
+    ids=["module", "function"],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_another_activation_may_be_put_into_a_patched_gated_mlp(
+    act: Any, others: list[Any], compiled: bool
+) -> None:
+    torch._dynamo.reset()
+    mlp, x = GatedMLP(act), torch.randn(3, 4)
+    run = torch.compile(mlp, backend="eager", fullgraph=True) if compiled else mlp
+    with torch.no_grad():
+        before = run(x)
+        handle = patch(nn.Sequential(mlp))
+        replaced, after = mlp.act, run(x)
+        for other in others:
+            mlp.act = other
+            assert torch.equal(run(x), GatedMLP.forward(mlp, x))
+        mlp.act = replaced
+        assert torch.equal(run(x), after)
+        assert len(handle.replaced) == 2
+        restore(handle)
+        assert torch.equal(run(x), before)
+
+
+@pytest.mark.parametrize(
+    "register",
+    ["register_forward_hook", "register_forward_pre_hook", "register_full_backward_hook"],
+)
+def test_hooks_on_the_activation_of_a_patched_gated_mlp_are_called(register: str) -> None:
+    mlp, seen = GatedMLP(nn.SiLU()), []
+    patch(nn.Sequential(mlp))
+    handle = getattr(mlp.act, register)(lambda *_: seen.append(1))
+    mlp(torch.randn(3, 4)).sum().backward()
+    handle.remove()
+    mlp(torch.randn(3, 4)).sum().backward()
+    assert seen == [1]
+
+
 def test_modes_follow() -> None:
     model = Mixed().eval()
     handle = patch(model)

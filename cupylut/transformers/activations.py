@@ -130,6 +130,13 @@ def verdict(value: Any) -> Verdict:
     return _of_module(value) if isinstance(value, nn.Module) else _of_callable(value)
 
 
+def addition(module: nn.Module) -> str:
+    """What a module does beside what its class says, if anything."""
+    if "forward" in vars(module):
+        return "has a forward of its own"
+    return "has hooks" if any(getattr(module, hooks) for hooks in _HOOKS) else ""
+
+
 def _form(value: Any, forms: Mapping[Any, Callable[..., Verdict]]) -> Callable[..., Verdict] | None:
     """What is known of a class or function."""
     return forms.get(value) or forms.get(f"{value.__module__}.{value.__qualname__}")
@@ -145,10 +152,9 @@ def _of_module(module: nn.Module) -> Verdict:
     if form is None:
         known = next((base.__name__ for base in kind.__mro__ if _form(base, _MODULES)), None)
         return Verdict(reason=f"may differ from its base class {known}" if known else "")
-    if "forward" in vars(module):
-        return Verdict(reason="has a forward of its own")
-    if any(getattr(module, hooks) for hooks in _HOOKS):
-        return Verdict(reason="has hooks")
+    reason = addition(module)
+    if reason:
+        return Verdict(reason=reason)
     if next(module.parameters(), None) is not None:
         return Verdict(reason="has parameters, which a table would not follow")
     if getattr(module, "inplace", False):

@@ -14,6 +14,7 @@ from ..tables import Table
 from ..torch import Activation
 from ..torch.operators import activation, product
 from ..torch.packed import packed_product
+from .activations import addition
 from .mlp import GatedMLP
 
 
@@ -27,6 +28,11 @@ class Product:
 
     def __str__(self) -> str:
         return f"{self.function} and the product in one pass"
+
+    def fits(self, module: Any) -> bool:
+        """Whether the module's activation is still the one that was put there, and no more."""
+        name = self.mlp.activation  # None is called by name, and cannot change
+        return name is None or _is_lookup(getattr(module, name), self.function)
 
     def __call__(self, module: Any, x: Tensor) -> Any:
         gate, *up = [getattr(module, name)(x) for name in self.mlp.projections] or [x]
@@ -45,10 +51,13 @@ class Product:
 def in_one_pass(base: type, form: Product) -> type:
     """A subclass with that method, for a module to have as its class.
 
+    Where something else became the activation, or hooks came to it, the method is that of before.
     So the module, with its parameters, hooks and whoever refers to it, stays the same.
     """
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not form.fits(self):
+            return getattr(base, form.method)(self, *args, **kwargs)
         (x,) = (*args, *kwargs.values())
         return form(self, x)
 
@@ -104,3 +113,12 @@ def substitute(value: Any, function: str, table: Table | None) -> Any:
         module = Activation(function) if table is None else Lookup(table)
         return module.train(value.training)
     return Call(partial(activation, function=function) if table is None else table, value)
+
+
+def _is_lookup(value: Any, function: str) -> bool:
+    """Whether this is what `substitute` makes for a function, with nothing added to it."""
+    if type(value) is Activation:
+        return value.function == function and not addition(value)
+    return isinstance(value, Call) and getattr(value.lookup, "keywords", {}) == {
+        "function": function
+    }
