@@ -14,6 +14,7 @@ from test_fused import ALL, by_set, operands
 from test_torch_arrays import to_numpy, to_torch
 from test_torch_operators import LAYOUTS, OTHER_LAYOUTS
 from torch import Tensor  # noqa: TID251
+from torch._dynamo.testing import CompileCounter  # noqa: TID251
 from torch.nn import functional  # noqa: TID251
 from torch_samples import close, numbers
 
@@ -148,6 +149,16 @@ def test_a_scale_without_dimensions_is_learnt() -> None:
         torch.tensor([0.1, 0.2], dtype=x.dtype)
     )
     assert close(batch[1] / 2, batch[0], 1e-11)
+
+
+def test_numbers_as_a_scale_are_compiled_at_most_twice() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    f = torch.compile(lambda x, scale: cupylut.fused("gelu", x, scale=scale), backend=counter)
+    x = numbers(3)
+    for scale in (0.1, 0.2, 0.3, 0.4):
+        assert torch.equal(f(x, scale), cupylut.fused("gelu", x, scale=scale))
+    assert counter.frame_count <= 2
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,8 @@ def _batched(info: Any, dims: tuple[int | None, ...], *args: Any) -> Any:
 
 
 _fused = register(
-    "fused(Tensor x, str function, Tensor? bias, Tensor? factor, Tensor? scale, float? number, "
+    # A Scalar may be a symbol, so that torch.compile does not begin again for every number.
+    "fused(Tensor x, str function, Tensor? bias, Tensor? factor, Tensor? scale, Scalar? number, "
     "Tensor? residual) -> Tensor",
     _run,
     _result,
