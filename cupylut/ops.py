@@ -254,13 +254,24 @@ def derivative_table(table: Table) -> Table:
     Raises TypeError for all other tables.
     """
     function = _functions.get(table)
-    if function is None or function.derivative is None:
+    if function is None:
         raise TypeError(
             f"the derivative of {table} is not known: give it one, by torch.autograd.Function or "
-            "jax.custom_jvp. cupylut's functions bring their first derivatives, and no higher ones"
+            "jax.custom_jvp"
         )
+    if function.derivative is None:
+        raise no_second_derivative(function.name)
     make = product_table if isinstance(table, UnroundedTable) else default_table
     return make(function.derivative, table.dtype)
+
+
+def no_second_derivative(derivative: str) -> TypeError:
+    """The error where the derivative of one, by its key, is asked for."""
+    return TypeError(
+        f"second derivatives of {derivative.removesuffix('_derivative')} are not there: the "
+        f"derivative of {derivative} is not known. cupylut's functions bring their first "
+        "derivatives, and no higher ones"
+    )
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = None) -> Any:

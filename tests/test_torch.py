@@ -11,6 +11,7 @@ import pytest
 import torch  # noqa: TID251
 from test_first_use import run
 from torch import Tensor  # noqa: TID251
+from torch._dynamo import compiled_autograd  # noqa: TID251
 from torch._dynamo.testing import CompileCounter  # noqa: TID251
 from torch.autograd import forward_ad  # noqa: TID251
 from torch.nn import functional  # noqa: TID251
@@ -217,23 +218,38 @@ print(x.grad[0].item() > 2)
 of_losses = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")
 
 
+# A call of each differentiable operator
+CALLS: dict[str, Callable[[Tensor], Tensor]] = {
+    "activation": cupylut.mish,
+    "product": lambda x: cupylut.geglu(x, x),
+    "packed": lambda x: cupylut.geglu(x, order="up_gate"),
+    "fused": lambda x: cupylut.fused("mish", x, bias=x[0], residual=x),
+}
+
+
 @of_losses
-@pytest.mark.parametrize("name", ["activation", "product", "packed", "fused"])
+@pytest.mark.parametrize("name", CALLS)
 def test_a_backward_pass_inside_a_compiled_function(name: str) -> None:
     """The compiler calls what it finds there, and would trace it if it were let to."""
     torch._dynamo.reset()
-    call = {
-        "activation": cupylut.mish,
-        "product": lambda x: cupylut.geglu(x, x),
-        "packed": lambda x: cupylut.geglu(x, order="up_gate"),
-        "fused": lambda x: cupylut.fused("mish", x, residual=x),
-    }[name]
     x = numbers(4, 6, grad=True)
-    (want,) = torch.autograd.grad(call(x).sum(), x)
+    (want,) = torch.autograd.grad(CALLS[name](x).sum(), x)
     counter = CompileCounter()
-    torch.compile(lambda y: y.backward(), backend=counter)(call(x).sum())
+    torch.compile(lambda y: y.backward(), backend=counter)(CALLS[name](x).sum())
     assert torch.equal(x.grad, want)
     assert counter.frame_count == 0
+
+
+@of_losses
+@pytest.mark.parametrize("name", CALLS)
+def test_a_compiled_backward_pass_of_a_call_that_was_not(name: str) -> None:
+    torch._dynamo.reset()
+    x = numbers(4, 6, grad=True)
+    (want,) = torch.autograd.grad(CALLS[name](x).sum(), x)
+    y = CALLS[name](x).sum()
+    with compiled_autograd._enable(torch.compile(backend="eager", fullgraph=True)):
+        y.backward()
+    assert torch.equal(x.grad, want)
 
 
 def test_kernels_inside_a_compiled_function() -> None:

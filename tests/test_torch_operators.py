@@ -241,9 +241,9 @@ def test_gradcheck_with_exact_tables(key: str, monkeypatch: pytest.MonkeyPatch) 
 def test_second_derivatives_are_refused_where_f_is_curved() -> None:
     x, z = numbers(5, grad=True), numbers(5, grad=True)
     (gradient,) = torch.autograd.grad(cupylut.gelu(x).sum(), x, create_graph=True)
-    with pytest.raises(TypeError, match=r"gelu_derivative.*first derivatives, and no higher"):
+    with pytest.raises(TypeError, match=r"^second derivatives of gelu are not there.*no higher"):
         gradient.sum().backward()
-    with pytest.raises(TypeError, match=r"gelu_derivative.*first derivatives, and no higher"):
+    with pytest.raises(TypeError, match=r"^second derivatives of gelu are not there"):
         torch.func.hessian(lambda x: cupylut.gelu(x).sum())(x)
     # But a gated form is straight in one of its arguments.
     f, g = (partial(op, x.detach()) for op in (gate_of("silu"), GATED["silu gate"]))

@@ -76,10 +76,16 @@ def _refuse(x: Tensor, *_: Any) -> None:
 # ---- derivatives --------------------------------------------------------------------------------
 
 
-# An operator's autograd kernel sees one level of differentiation, as of torch.func.grad inside
-# torch.func.jvp, and leaves the others to those below. torch.autograd.Function would begin with
-# the outermost again; its base class is meant for a single level.
-SingleLevelFunction: Any = torch.autograd.function._SingleLevelFunction
+class SingleLevelFunction(torch.autograd.function._SingleLevelFunction):  # type: ignore[misc]
+    """The base class of what an operator is where derivatives are recorded.
+
+    An operator's autograd kernel sees one level of differentiation, as of torch.func.grad inside
+    torch.func.jvp, and leaves the others to those below. torch.autograd.Function would begin with
+    the outermost again; its base class is meant for a single level.
+    """
+
+    # Compiled autograd asks for it, and the base class has none.
+    _compiled_autograd_key = getattr(torch.autograd.Function, "_compiled_autograd_key", None)
 
 
 def below(operator: Callable[..., Any], *args: Any) -> Any:

@@ -127,7 +127,7 @@ def _times(x: Tensor, factor: Tensor | None) -> Tensor:
     return x if factor is None else x * factor
 
 
-class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
+class _Differentiable(SingleLevelFunction):
     setup_context = staticmethod(_save)
 
     @staticmethod
@@ -145,7 +145,7 @@ class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
         times = _times(grad, factor)
         dx = dbias = dfactor = dscale = None
         if by_x or by_bias:
-            dx = _fused(x, derivative(ctx.function, x), bias, times, *scales)
+            dx = _fused(x, derivative(ctx.function), bias, times, *scales)
             dbias = dx.sum_to_size(bias.shape) if by_bias else None
         if by_factor:
             dfactor = _fused(x, ctx.function, bias, grad, *scales)
@@ -171,7 +171,7 @@ class _Differentiable(SingleLevelFunction):  # type: ignore[misc]
             if dx is not None or dbias is not None:
                 inner = torch.zeros_like(x) if dx is None else dx
                 inner = _times(inner if dbias is None else inner + dbias, factor)
-                slope = derivative(function, x)
+                slope = derivative(function)
                 total = _fused(x, slope, bias, inner, scale, ctx.number, total)
             if dfactor is not None:
                 total = _fused(x, function, bias, dfactor, scale, ctx.number, total)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .. import arrays, device, gated, memory, rows, workers
 from ..accuracy import DType
-from ..ops import default_table, derivative_table, product_table
+from ..ops import default_table, derivative_table, no_second_derivative, product_table
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recording, register, untraced
 
@@ -233,9 +233,13 @@ def gradient_tables(function: str, x: Tensor) -> tuple[Table, Table]:
     return value, derivative_table(value)
 
 
-def derivative(function: str, x: Tensor) -> str:
-    """The key of f′; raises TypeError where it has no table that is good for products with x."""
-    gradient_tables(function, x)
+def derivative(function: str) -> str:
+    """The key of f′; raises TypeError for that of a derivative, which has none.
+
+    It looks at no table, so that compilers may trace it.
+    """
+    if function.endswith("_derivative"):
+        raise no_second_derivative(function)
     return f"{function}_derivative"
 
 
@@ -249,7 +253,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.set_materialize_grads(False)
 
 
-class _DifferentiableActivation(SingleLevelFunction):  # type: ignore[misc]
+class _DifferentiableActivation(SingleLevelFunction):
     setup_context = staticmethod(_save)
 
     @staticmethod
@@ -260,7 +264,7 @@ class _DifferentiableActivation(SingleLevelFunction):  # type: ignore[misc]
     @untraced
     def backward(ctx: Any, grad: Tensor | None) -> Any:
         (x,) = ctx.saved_tensors
-        return None if grad is None else product(x, grad, derivative(ctx.function, x)), None
+        return None if grad is None else product(x, grad, derivative(ctx.function)), None
 
     @staticmethod
     def jvp(ctx: Any, dx: Tensor | None, _: None) -> Any:
@@ -268,10 +272,10 @@ class _DifferentiableActivation(SingleLevelFunction):  # type: ignore[misc]
             return None
         with recording():
             (x,) = map(primal, ctx.saved_tensors)
-            return product(x, dx, derivative(ctx.function, x))
+            return product(x, dx, derivative(ctx.function))
 
 
-class _DifferentiableProduct(SingleLevelFunction):  # type: ignore[misc]
+class _DifferentiableProduct(SingleLevelFunction):
     setup_context = staticmethod(_save)
 
     @staticmethod
@@ -297,7 +301,7 @@ class _DifferentiableProduct(SingleLevelFunction):  # type: ignore[misc]
             by_z = None if dz is None else product(x, dz, ctx.function)
             if dx is None:
                 return by_z
-            by_x = product(x, z * dx, derivative(ctx.function, x))
+            by_x = product(x, z * dx, derivative(ctx.function))
             return by_x if by_z is None else by_x + by_z
 
 
@@ -305,7 +309,7 @@ def differentiable_product_gradient(
     x: Tensor, z: Tensor, grad: Tensor, function: str
 ) -> tuple[Tensor, Tensor]:
     """The gradients in two passes that can be differentiated themselves, rounded twice."""
-    return product(x, z * grad, derivative(function, x)), product(x, grad, function)
+    return product(x, z * grad, derivative(function)), product(x, grad, function)
 
 
 # ---- registration -------------------------------------------------------------------------------

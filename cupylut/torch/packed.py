@@ -93,7 +93,7 @@ def _save_packed(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.set_materialize_grads(False)
 
 
-class _DifferentiablePackedProduct(SingleLevelFunction):  # type: ignore[misc]
+class _DifferentiablePackedProduct(SingleLevelFunction):
     setup_context = staticmethod(_save_packed)
 
     @staticmethod
@@ -116,7 +116,7 @@ class _DifferentiablePackedProduct(SingleLevelFunction):  # type: ignore[misc]
             (packed,) = map(primal, ctx.saved_tensors)
             function, gate_first = ctx.options
             (x, z), (dx, dz) = (gated.halves(t, gate_first) for t in (packed, tangent))
-            return product(x, z * dx, derivative(function, x)) + product(x, dz, function)
+            return product(x, z * dx, derivative(function)) + product(x, dz, function)
 
 
 def _differentiable_packed_product_gradient(
