@@ -140,7 +140,7 @@ def fused(
     bias: one dimension, an element for each place in x's last axis. scale: the same, or one number;
     as an array without dimensions it can be learnt.
     residual: of x's shape. All are of x's kind, dtype and device; under PyTorch's autocast they are
-    converted to x's dtype.
+    converted to x's dtype, but for a wider residual, whose dtype the result then has.
 
     out: as in `cupylut.gelu`; x or residual itself is allowed.
 

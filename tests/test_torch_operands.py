@@ -108,14 +108,26 @@ def test_autocast_converts_what_stands_beside_x(name: str, compiled: bool) -> No
     y = f(x, b)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = linear(x).detach()
-    rounded = b.detach().bfloat16().double().requires_grad_()
+    wide = name == "residual"  # which is not converted
+    rounded = b.detach().to(b.dtype if wide else hidden.dtype).double().requires_grad_()
     want = OWN[name](hidden.double(), rounded)
-    assert y.dtype == torch.bfloat16
+    assert y.dtype == (b.dtype if wide else hidden.dtype)
     assert close(y.double(), want, 2.0**-8)
     grads = torch.autograd.grad(y.float().sum(), [b, *linear.parameters()])
     assert {grad.dtype for grad in grads} == {torch.float32}
     (exact,) = torch.autograd.grad(want.sum(), rounded)
     assert close(grads[0].double(), exact, 2.0**-6)
+
+
+def test_autocast_keeps_a_residual_as_precise_as_it_is() -> None:
+    x, residual = numbers(2, 3, dtype=torch.bfloat16), 1000 + numbers(2, 3, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = cupylut.fused("gelu", x, scale=0.5, residual=residual)
+        narrow = cupylut.fused("gelu", x.float(), residual=x)
+        with pytest.raises(ValueError, match="give equal shapes"):
+            cupylut.fused("gelu", x, residual=residual[0])
+    assert torch.equal(y, residual + cupylut.fused("gelu", x, scale=0.5))
+    assert narrow.dtype == torch.float32
 
 
 def test_autocast_and_modules() -> None:

@@ -25,6 +25,7 @@ from .operators import (
     alike,
     check_operand,
     derivative,
+    kept_wide,
     laid_out,
     launch,
     product_result,
@@ -42,7 +43,8 @@ def fused(
 ) -> Tensor:
     """y = residual + scale·f(x + bias) for the key of a function, in one pass; see `cupylut.fused`.
 
-    Differentiable once, by x, bias, scale and residual.
+    Differentiable once, by x, bias, scale and residual. Under autocast a residual of a wider dtype
+    than x's is added in a pass of its own, and keeps its dtype.
 
     >>> x = torch.tensor([[-1.0, 1.0]])
     >>> fused(x, "silu", bias=torch.tensor([0.0, 1.0]), scale=2.0, residual=x)
@@ -54,6 +56,9 @@ def fused(
     for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
         if operand is not None and not isinstance(operand, Tensor):
             raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
+    if residual is not None and kept_wide(residual, x):
+        check_shape("residual", residual.shape, x.shape)  # or it would be broadcast
+        return residual + fused(x, function, bias=bias, scale=number if scale is None else scale)
     x, bias, scale, residual = alike(x, bias, scale, residual)
     y: Tensor = _fused(x, function, bias, None, scale, number, residual)
     return y

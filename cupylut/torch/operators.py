@@ -76,6 +76,16 @@ def alike(x: Tensor, *others: Tensor | None) -> Any:
     return [t.to(dtype) if t is not None and t.is_floating_point() else t for t in tensors]
 
 
+def kept_wide(residual: Tensor, x: Tensor) -> bool:
+    """Whether a residual stays wider than x: under autocast, which keeps residual streams so."""
+    return (
+        _under_autocast(x.device.type)
+        and residual.is_floating_point()
+        and x.is_floating_point()
+        and torch.promote_types(residual.dtype, x.dtype) != x.dtype
+    )
+
+
 def _under_autocast(kind: str) -> bool:
     """Whether autocast is on for a kind of device; it does not know all, such as "meta"."""
     return kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
