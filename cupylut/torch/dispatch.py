@@ -57,7 +57,7 @@ def register(
     for key in ("CPU", "CUDA"):
         _library.impl(name, untraced(run), key)
     for key in ("CompositeExplicitAutograd", "NestedTensorCPU", "NestedTensorCUDA"):  # all others
-        _library.impl(name, _refuse, key)
+        _library.impl(name, refuse, key)
     _library.impl(name, _autograd(operator, differentiable), "Autograd", with_keyset=True)
     torch.library.register_fake(f"cupylut::{name}", result, lib=_library)
     rule = _of_each(result, batched or _in_one_call(operator))
@@ -65,7 +65,8 @@ def register(
     return operator
 
 
-def _refuse(x: Tensor, *_: Any) -> None:
+def refuse(x: Tensor, *_: Any) -> None:
+    """Raise for a tensor of a kind that an operator does not take."""
     kind = "nested tensor" if x.is_nested else f"{x.layout} tensor"
     raise TypeError(
         f"a {kind} of {x.dtype} on {x.device} is not supported: pass a dense tensor of floats on "

@@ -19,7 +19,16 @@ import torch
 from torch import Tensor
 
 from ..fused import check_shape, evaluate, launches, table_for
-from .dispatch import SingleLevelFunction, below, in_front, primal, recording, register, untraced
+from .dispatch import (
+    SingleLevelFunction,
+    below,
+    in_front,
+    primal,
+    recording,
+    refuse,
+    register,
+    untraced,
+)
 from .operators import (
     NUMPY_DTYPES,
     alike,
@@ -56,6 +65,8 @@ def fused(
     for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
         if operand is not None and not isinstance(operand, Tensor):
             raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
+    if x.is_nested:
+        refuse(x)
     if residual is not None and kept_wide(residual, x):
         check_shape("residual", residual.shape, x.shape)  # or it would be broadcast
         return residual + fused(x, function, bias=bias, scale=number if scale is None else scale)

@@ -301,7 +301,9 @@ class _DifferentiableProduct(SingleLevelFunction):
             return None, None, None
         if not by_x:
             return None, product(x, grad, ctx.function), None
-        dx, dz = _product_gradient(x, z, grad, ctx.function)
+        # A ragged tensor takes what is pointwise and has one result.
+        gradient = differentiable_product_gradient if x.is_nested else _product_gradient
+        dx, dz = gradient(x, z, grad, ctx.function)
         return dx, dz if by_z else None, None
 
     @staticmethod

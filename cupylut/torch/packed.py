@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import gated
 from ..ops import product_table
-from .dispatch import SingleLevelFunction, below, primal, recording, register, untraced
+from .dispatch import SingleLevelFunction, below, primal, recording, refuse, register, untraced
 from .operators import (
     NUMPY_DTYPES,
     alike,
@@ -34,6 +34,8 @@ def packed_product(packed: Tensor, function: str, gate_first: bool = True) -> Te
     >>> packed_product(torch.tensor([-1.0, 1.0, 2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    if packed.is_nested:
+        refuse(packed)
     (packed,) = alike(packed)
     y: Tensor = _packed_product(packed, function, gate_first)
     return y
