@@ -15,6 +15,7 @@ from torch.nn import functional  # noqa: TID251
 from torch_samples import close, numbers
 
 import cupylut
+import cupylut.torch
 
 # Of torch.jit inside torch.func.jvp.
 pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -73,7 +74,20 @@ def test_integers_are_the_floats_that_they_are_in_numpy() -> None:
             assert y.dtype == torch.from_numpy(want).dtype
 
 
-# ---- dtypes and autocast ------------------------------------------------------------------------
+# ---- kinds, dtypes and autocast ------------------------------------------------------------------
+
+
+def test_the_tensor_comes_first_in_calls_of_an_operator() -> None:
+    x: Any = numbers(4)
+    of = cupylut.torch
+    for function in (of.fused, of.packed_product, lambda x, name: of.product(x, x, name)):
+        function(x, "gelu")
+        with pytest.raises(TypeError, match=r"a str in the place of a tensor: here it comes first"):
+            function("gelu", x)
+        with pytest.raises(TypeError, match="a ndarray in the place of a tensor"):
+            function(x.numpy(), "gelu")
+    with pytest.raises(TypeError, match="x is a Tensor, z a ndarray: give one kind"):
+        of.product(x, x.numpy(), "gelu")
 
 
 @by_operand

@@ -32,6 +32,7 @@ from .dispatch import (
 from .operators import (
     NUMPY_DTYPES,
     alike,
+    check_kinds,
     check_operand,
     derivative,
     kept_wide,
@@ -62,9 +63,7 @@ def fused(
     number = None
     if isinstance(scale, Real):
         number, scale = float(scale), None
-    for name, operand in (("bias", bias), ("scale", scale), ("residual", residual)):
-        if operand is not None and not isinstance(operand, Tensor):
-            raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
+    check_kinds(x, bias=bias, scale=scale, residual=residual)
     if x.is_nested:
         refuse(x)
     if residual is not None and kept_wide(residual, x):

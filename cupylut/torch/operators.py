@@ -59,9 +59,22 @@ def product(x: Tensor, z: Tensor, function: str) -> Tensor:
     >>> product(torch.tensor([-1.0, 1.0]), torch.tensor([2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    check_kinds(x, z=z)
     x, z = alike(x, z)
     y: Tensor = _product(x, z, function)
     return y
+
+
+def check_kinds(x: Tensor, **others: Tensor | None) -> None:
+    """Raise TypeError where an operand is no tensor."""
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"a {type(x).__name__} in the place of a tensor: here it comes first, and the name of "
+            'the function after it, as in fused(x, "gelu")'
+        )
+    for name, operand in others.items():
+        if operand is not None and not isinstance(operand, Tensor):
+            raise TypeError(f"x is a Tensor, {name} a {type(operand).__name__}: give one kind")
 
 
 def alike(x: Tensor, *others: Tensor | None) -> Any:

@@ -17,6 +17,7 @@ from .dispatch import SingleLevelFunction, below, primal, recording, refuse, reg
 from .operators import (
     NUMPY_DTYPES,
     alike,
+    check_kinds,
     derivative,
     differentiable_product_gradient,
     gradient_tables,
@@ -34,6 +35,7 @@ def packed_product(packed: Tensor, function: str, gate_first: bool = True) -> Te
     >>> packed_product(torch.tensor([-1.0, 1.0, 2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    check_kinds(packed)
     if packed.is_nested:
         refuse(packed)
     (packed,) = alike(packed)
