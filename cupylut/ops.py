@@ -214,10 +214,11 @@ def default_table(function: str | Function, dtype: DType) -> Table:
     try:
         table = tabulate(function, dtype)
     except ValueError as error:
+        also = ", which products and gradients take in 16 bits too" if dtype == np.float32 else ""
         raise ValueError(
-            f"{function.name} has no default table in {dtype}, which this call takes its values "
-            "from: make a table of f alone with cupylut.tabulate, where 16 bits, error= or kind= "
-            f"may help, and call that. The reason is: {error}"
+            f"{function.name} has no default table in {dtype}{also}: convert the input to another "
+            "dtype, or call a table of f alone, made by cupylut.tabulate, where 16 bits, error= or "
+            f"kind= may help. The reason is: {error}"
         ) from error
     _functions[table] = function
     return table

@@ -140,6 +140,18 @@ def test_wrong_operands_are_named() -> None:
             activation(x, key)
 
 
+def test_dtypes_in_which_a_function_has_no_table_are_named() -> None:
+    for call, message in (
+        (lambda: activation(numbers(3), "relu2"), "^relu2 has no default table in float64: convert"),
+        (
+            lambda: cupylut.torch.Gated("sqrtsoftplus")(numbers(4, dtype=torch.bfloat16)),
+            "^sqrtsoftplus has no default table in float32, which products and gradients take",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_other_kinds_of_tensors() -> None:
     subclass = numbers(3).as_subclass(Subclass)
     assert type(cupylut.gelu(subclass)) is Subclass
