@@ -31,8 +31,10 @@ def apply(function: str | Table, x: Any, out: Any = None) -> Any:
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether x is PyTorch's."""
-    return isinstance(x, getattr(sys.modules.get("torch"), "Tensor", ()))
+    """Whether x is PyTorch's, or what torch.fx has in a tensor's place where it traces."""
+    loaded = sys.modules
+    tensor = getattr(loaded.get("torch"), "Tensor", ())
+    return isinstance(x, (tensor, getattr(loaded.get("torch.fx"), "Proxy", ())))
 
 
 def uncompiled(function: Callable[..., Any], *args: Any) -> Any:

@@ -305,6 +305,19 @@ def test_export_keeps_the_operators_and_reloads() -> None:
             assert torch.equal(exported.module()(t), model(t))
 
 
+def test_symbolic_traces_of_torch_fx() -> None:
+    """Each call is one node, that converts operands when it runs."""
+
+    def f(x: Tensor) -> Tensor:
+        y = cupylut.swiglu(cupylut.gelu(x), x)
+        return cupylut.fused("silu", y, scale=0.5, residual=x) + cupylut.swiglu(x).sum()
+
+    for function in (f, torch.nn.Sequential(cupylut.torch.SwiGLU(), cupylut.torch.Mish())):
+        graph = torch.fx.symbolic_trace(function)
+        for x in (numbers(3, 4), numbers(5, 6, dtype=torch.bfloat16), torch.arange(4)):
+            assert torch.equal(graph(x), function(x))
+
+
 # ---- modes --------------------------------------------------------------------------------------
 
 

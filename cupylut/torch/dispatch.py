@@ -74,6 +74,11 @@ def refuse(x: Tensor, *_: Any) -> None:
     )
 
 
+def recorded(proxy: torch.fx.Proxy, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """A call that torch.fx traces, as one node: what depends on dtypes is decided when it runs."""
+    return proxy.tracer.create_proxy("call_function", function, (proxy, *args), named)
+
+
 # ---- derivatives --------------------------------------------------------------------------------
 
 

@@ -24,6 +24,7 @@ from .dispatch import (
     below,
     in_front,
     primal,
+    recorded,
     recording,
     refuse,
     register,
@@ -60,6 +61,8 @@ def fused(
     >>> fused(x, "silu", bias=torch.tensor([0.0, 1.0]), scale=2.0, residual=x)
     tensor([[-1.5379,  4.5232]])
     """
+    if isinstance(x, torch.fx.Proxy):
+        return recorded(x, fused, function, bias=bias, scale=scale, residual=residual)
     number = None
     if isinstance(scale, Real):
         number, scale = float(scale), None

@@ -32,7 +32,7 @@ from .. import arrays, device, gated, memory, rows, workers
 from ..accuracy import DType
 from ..ops import default_table, derivative_table, no_second_derivative, product_table
 from ..tables import Table
-from .dispatch import SingleLevelFunction, below, primal, recording, register, untraced
+from .dispatch import SingleLevelFunction, below, primal, recorded, recording, register, untraced
 
 
 def activation(x: Tensor, function: str) -> Tensor:
@@ -59,6 +59,8 @@ def product(x: Tensor, z: Tensor, function: str) -> Tensor:
     >>> product(torch.tensor([-1.0, 1.0]), torch.tensor([2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    if isinstance(x, torch.fx.Proxy):
+        return recorded(x, product, z, function)
     check_kinds(x, z=z)
     x, z = alike(x, z)
     y: Tensor = _product(x, z, function)

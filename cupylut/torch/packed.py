@@ -13,7 +13,16 @@ from torch import Tensor
 
 from .. import gated
 from ..ops import product_table
-from .dispatch import SingleLevelFunction, below, primal, recording, refuse, register, untraced
+from .dispatch import (
+    SingleLevelFunction,
+    below,
+    primal,
+    recorded,
+    recording,
+    refuse,
+    register,
+    untraced,
+)
 from .operators import (
     NUMPY_DTYPES,
     alike,
@@ -35,6 +44,8 @@ def packed_product(packed: Tensor, function: str, gate_first: bool = True) -> Te
     >>> packed_product(torch.tensor([-1.0, 1.0, 2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
     """
+    if isinstance(packed, torch.fx.Proxy):
+        return recorded(packed, packed_product, function, gate_first)
     check_kinds(packed)
     if packed.is_nested:
         refuse(packed)
