@@ -133,6 +133,8 @@ class TorchArrays(NumpyArrays):
                 f"a {x.layout} tensor on {x.device} is not supported: pass a dense tensor on the "
                 "CPU or a CUDA device"
             )
+        if x.is_quantized:  # a table of cupylut.quantized takes its integers
+            raise TypeError(f"a quantized {x.dtype} tensor: pass its int_repr() or dequantize()")
         if x.requires_grad and torch.is_grad_enabled():
             raise ValueError(
                 "a tensor requires grad, and neither a table nor out= records a gradient: call a "

@@ -190,7 +190,10 @@ class Subclass(torch.Tensor):  # type: ignore[misc]
     [
         (lambda: torch.eye(3).to_sparse(), "a torch.sparse_coo tensor of torch.float32 on cpu"),
         (lambda: torch.eye(3).to_sparse_csr(), "a torch.sparse_csr tensor of torch.float32 on cpu"),
-        (lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8), "torch.qint8"),
+        (
+            lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.quint8),
+            r"a quantized torch\.quint8 tensor.*pass its dequantize\(\)",
+        ),
         (lambda: torch.eye(3).to(torch.float8_e4m3fn), "torch.float8_e4m3fn.*bfloat16"),
         (lambda: torch.eye(3).to(torch.float8_e5m2), "torch.float8_e5m2.*bfloat16"),
         (lambda: torch.empty(4, dtype=torch.float4_e2m1fn_x2), "torch.float4_e2m1fn_x2.*bfloat16"),
@@ -211,6 +214,12 @@ def test_other_tensors_are_refused(make: Callable[[], Any], message: str) -> Non
             cupylut.gelu(torch.ones(3, 3), out=x)
 
 
+def test_the_tensor_that_is_refused_is_named() -> None:
+    x = torch.eye(3)
+    with pytest.raises(TypeError, match=r"a torch\.sparse_coo tensor of torch\.float32"):
+        cupylut.swiglu(x, x.to_sparse())
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -220,6 +229,10 @@ def test_other_tensors_are_refused(make: Callable[[], Any], message: str) -> Non
         (lambda: torch.eye(3).as_subclass(Subclass), "Subclass has rules of its own"),
         (torch.nn.UninitializedParameter, "UninitializedParameter has rules"),
         (lambda: torch.eye(3).to_sparse(), "a torch.sparse_coo tensor on cpu is not supported"),
+        (
+            lambda: torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8),
+            r"a quantized torch\.qint8 tensor: pass its int_repr\(\)",
+        ),
     ],
 )
 def test_tables_and_out_need_plain_tensors(make: Callable[[], Any], message: str) -> None:

@@ -65,13 +65,22 @@ def register(
     return operator
 
 
-def refuse(x: Tensor, *_: Any) -> None:
-    """Raise for a tensor of a kind that an operator does not take."""
+def refuse(*args: Any) -> None:
+    """Raise for the first tensor of a kind that an operator does not take."""
+    x = next(filter(_is_special, args), args[0])
+    if x.is_quantized:
+        raise TypeError(f"a quantized {x.dtype} tensor is not supported: pass its dequantize()")
     kind = "nested tensor" if x.is_nested else f"{x.layout} tensor"
     raise TypeError(
         f"a {kind} of {x.dtype} on {x.device} is not supported: pass a dense tensor of floats on "
         "the CPU or a CUDA device"
     )
+
+
+def _is_special(x: Any) -> bool:
+    """Whether this is a tensor, but none that is dense."""
+    special = isinstance(x, Tensor) and (x.is_nested or x.is_quantized or x.layout != torch.strided)
+    return bool(special)
 
 
 def recorded(proxy: torch.fx.Proxy, function: Callable[..., Any], *args: Any, **named: Any) -> Any:
