@@ -66,12 +66,12 @@ class ErrorReport:
     """How far a table is from the function it stands for.
 
     `max_abs` and `max_ulp` are the largest error, met at `max_abs_at` and `max_ulp_at`, over all
-    finite inputs of a 16-bit dtype, and otherwise over the middle of every segment, a
-    low-discrepancy sequence, points that crowd the ends of the domain, and four in every octave of
-    float32. `mean_abs` and `rms` are averages over the domain, each part of it weighing the same.
-    Errors are those of the result in the table's dtype, its rounding included; what two ulp of
-    float64 may explain, the rounding of f itself, counts in float64 only. `points` is how many
-    inputs were tried.
+    finite inputs of a 16-bit dtype, and otherwise over points of every segment, a low-discrepancy
+    sequence, points that crowd the ends of the domain, and four in every octave of float32.
+    `mean_abs` and `rms` are averages over the domain, each part of it weighing the same. Errors are
+    those of the result in the table's dtype, its rounding included; what two ulp of float64 may
+    explain, the rounding of f itself, counts in float64 only. `points` is how many inputs were
+    tried.
 
     Of those, `misrounded` gave another result than the exact value rounded to nearest even (None
     in float64, whose exact values are no more exact), `above_half_ulp`, `above_one_ulp` and
@@ -193,12 +193,15 @@ def widened(x: NDArray[Any]) -> Float64Array:
         return x.astype(np.float64)
 
 
-def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDArray[Any], int]:
-    """Inputs that find the worst error of a table on [lo, hi]; the first `count` fill it evenly.
+def probe_points(
+    dtype: DType, lo: float, hi: float, suspects: ArrayLike
+) -> tuple[NDArray[Any], int]:
+    """Inputs that find the worst error of a table on [lo, hi], and how many of them fill it evenly.
 
-    The even ones follow the golden ratio, so that they meet every phase of every segment. All
-    octaves of float32 are probed, whatever the domain is; those that only float64 has are not,
-    since many a reference overflows there on its way.
+    These come first and follow the golden ratio, so that they meet every phase of every segment.
+    `suspects` are where a table may be at its worst, which the kinds know. All octaves of float32
+    are probed, whatever the domain is; those that only float64 has are not, since many a reference
+    overflows there on its way.
     """
     width = hi - lo
     golden = (np.arange(1, 65537) * 0.6180339887498949) % 1.0
@@ -206,13 +209,12 @@ def probe_points(dtype: DType, lo: float, hi: float, segments: int) -> tuple[NDA
     if dtype.itemsize == 2:
         rest = all_inputs(dtype)
     else:
-        middles = lo + (np.arange(segments) + 0.5) * (width / segments)
         shrinking = width * np.exp2(-np.arange(53.0))
         magnitudes = np.exp2(np.arange(-200.0, 128.0, 0.25))
         magnitudes = np.append(magnitudes, float(np.finfo(np.float32).max))
         special = [0.0, -0.0, np.inf, -np.inf, np.nan]
         rest = np.concatenate(
-            [middles, lo - shrinking, hi + shrinking, magnitudes, -magnitudes, special]
+            [np.ravel(suspects), lo - shrinking, hi + shrinking, magnitudes, -magnitudes, special]
         )
         with np.errstate(all="ignore"):  # the smallest become 0
             rest = rest.astype(dtype)

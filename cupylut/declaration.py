@@ -6,7 +6,7 @@ The functions themselves are in functions.py.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +50,34 @@ class Tail(NamedTuple):
         return "identity" if self == IDENTITY else f"line {self.slope:g}·x + {self.intercept:g}"
 
 
+def as_tail(tail: "float | str | Tail", side: str) -> Tail:
+    """The tail that a number, "identity" or a `Tail` stands for; ValueError for anything else."""
+    if isinstance(tail, Tail):
+        return tail
+    if isinstance(tail, str) and tail == "identity":
+        return IDENTITY
+    try:
+        intercept = float(tail)
+    except (TypeError, ValueError, OverflowError):
+        intercept = np.nan
+    if not np.isfinite(intercept):
+        raise ValueError(f'{side}={tail!r} is not a tail: give a finite number or "identity"')
+    return Tail(0.0, intercept)
+
+
+def _to_odd(y: NDArray[Any]) -> Float64Array:
+    """y as float64, and of the two next to a number that is none the one with an odd last bit.
+
+    Rounded again to fewer bits, that gives what y itself gives: it never lies in the middle.
+    """
+    near = y.astype(np.float64)
+    if y.dtype == np.float64:
+        return near
+    above = (y > near).astype(np.float64) - (y < near)
+    odd = (near.view(np.uint64) & np.uint64(1)).astype(np.bool_)
+    return np.where((above == 0) | odd, near, np.nextafter(near, above * np.inf))
+
+
 IDENTITY = Tail(1.0, 0.0)
 ZERO = Tail(0.0, 0.0)
 ZERO_FROM_BELOW = Tail(0.0, -0.0)  # gelu-like functions reach 0 from below: the limit is −0
@@ -88,6 +116,15 @@ class Function:
     kinks: tuple[float, ...] = ()
     source: str = ""
 
+    def __post_init__(self) -> None:
+        if self.symmetry not in get_args(Symmetry):
+            raise ValueError(
+                f"symmetry={self.symmetry!r}: choose one of {', '.join(get_args(Symmetry))}"
+            )
+        for side in ("left", "right"):
+            if (tail := getattr(self, side)) is not None:
+                object.__setattr__(self, side, as_tail(tail, side))
+
     def __call__(self, x: ArrayLike) -> Float64Array:
         """f(x) in float64."""
         with np.errstate(all="ignore"):
@@ -121,7 +158,7 @@ class Function:
                 f"{self.name} returned {y.dtype} for float64: compute in float64, which JAX does "
                 "with jax_enable_x64 and PyTorch with tensors made by .double()"
             )
-        return y.astype(np.float64)
+        return _to_odd(y) if y.dtype.kind in "fO" else y.astype(np.float64)
 
     @property
     def tails(self) -> tuple[Tail, Tail]:

@@ -16,7 +16,7 @@ from types import MappingProxyType
 import numpy as np
 
 from . import references
-from .declaration import IDENTITY, ZERO, ZERO_FROM_BELOW, Function, Reference, Tail
+from .declaration import IDENTITY, ZERO, ZERO_FROM_BELOW, Function, Reference, Tail, as_tail
 
 
 def as_function(
@@ -49,7 +49,7 @@ def as_function(
             'function approaches) or "identity"'
         )
     name = str(getattr(function, "__name__", type(function).__name__))
-    return Function(name, f"{name}(x)", function, _tail(left, "left"), _tail(right, "right"))
+    return Function(name, f"{name}(x)", function, as_tail(left, "left"), as_tail(right, "right"))
 
 
 def checked_name(function: str) -> str:
@@ -94,16 +94,6 @@ def _with_parameters(name: str, given: str) -> Function:
             f"{name}({given}): write it {name}({', '.join(names)}), with a finite number for each"
         )
     return make(*parameters)
-
-
-def _tail(tail: float | str | Tail, side: str) -> Tail:
-    if isinstance(tail, Tail):
-        return tail
-    if isinstance(tail, str) and tail == "identity":
-        return IDENTITY
-    if isinstance(tail, str) or np.ndim(tail) or not np.isfinite(tail):
-        raise ValueError(f'{side}={tail!r} is not a tail: give a finite number or "identity"')
-    return Tail(0.0, float(tail))
 
 
 def _named(name: str, parameters: tuple[float, ...], default: tuple[float, ...]) -> str:

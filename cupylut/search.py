@@ -35,12 +35,14 @@ _POINTS = 257  # to an octave
 
 # Below this, the distance of f from its tail is the rounding of float64.
 _SMALLEST = 1e-12
+_FINELY = 15  # points of a segment that show what a kink in it costs, but for some per cent
 
 
 @dataclass(frozen=True)
 class Domain:
     """The optimum found by `search`: lo, hi, and the table's error there in the norm of the search.
 
+    That is of a table of real numbers; what a dtype rounds besides is in the report of one's own.
     `tabulate` takes it for its ``domain``, and ``lo, hi = search(...)`` takes it apart.
     """
 
@@ -96,17 +98,15 @@ def search(
         raise ValueError(f"norm={norm!r}: choose one of {', '.join(get_args(Norm))}")
     if weights is not None and norm != "mean":
         raise ValueError(f'weights apply to norm="mean", not to norm={norm!r}')
-    objective: _WorstCase | _Mean
-    start = _WorstCase(f, size, nodes, norm)
-    lo, hi = start.optimum()
-    if norm == "mean":
-        objective = _Mean(
-            f, size, nodes, weights.weights if isinstance(weights, Calibration) else weights
-        )
-        lo, hi = objective.optimum(lo, hi)
-    else:
-        objective = start
-    return Domain(lo, hi, objective(lo, hi))
+    worst = _WorstCase(f, size, nodes, norm)
+    lo, hi = worst.optimum()
+    if norm != "mean":
+        worst.look_between_nodes(max(_FINELY, 512 // (size - 1)))
+        return Domain(lo, hi, worst(lo, hi))
+    points = weights.weights if isinstance(weights, Calibration) else weights
+    mean = _Mean(f, size, nodes, points)
+    lo, hi = mean.optimum(lo, hi)
+    return Domain(lo, hi, mean(lo, hi))
 
 
 class _WorstCase:
@@ -117,14 +117,18 @@ class _WorstCase:
         self.left, self.right = f.tails
         self.relative = norm == "relative"
         # The middle of a segment is where a smooth f is worst; few segments need more points.
-        per_segment = max(1, 512 // (size - 1)) | 1
-        self.inner = (np.arange(per_segment) + 0.5) / per_segment
+        self.look_between_nodes(512 // (size - 1))
         # Crowded around 0, as far out as the tails need.
         lo, hi = np.arcsinh([-reach(f, -1.0), reach(f, 1.0)])
         self.grid = np.sinh(np.linspace(lo, hi, 4097))
         below, above = self.clipping(self.grid)
         self.left_sup = np.maximum.accumulate(below)
         self.right_sup = np.maximum.accumulate(above[::-1])[::-1]
+
+    def look_between_nodes(self, points: int) -> None:
+        """Take so many points of each segment, or one more: the middle among them."""
+        points = max(1, points) | 1
+        self.inner = (np.arange(points) + 0.5) / points
 
     def weigh(self, error: Float64Array, exact: Float64Array) -> Float64Array:
         return error / np.maximum(1, np.abs(exact)) if self.relative else error
@@ -266,15 +270,16 @@ def reach(f: Function, sign: float) -> float:
     if not np.isfinite(exact).all():
         raise ValueError(
             f"{f.name}({x[~np.isfinite(exact)][0]:g}) is not finite: give a function of every "
-            "number"
+            "number, such as f(np.clip(x, lo, hi))"
         )
-    gap = np.abs(tail(x) - exact)
+    off = exact - tail(x)
+    gap = np.abs(off)
     noise = 8 * np.finfo(float).eps * abs(float(exact[-1, -1]))
     if gap[-1, -1] > _TAIL_TOLERANCE * max(1.0, abs(tail.intercept)) + noise:
         side = "left" if sign < 0 else "right"
         raise ValueError(
-            f"{f.name}({x[-1, -1]:g}) = {exact[-1, -1]:.6g}, but the {side} tail, {tail}, gives "
-            f"{float(tail(x[-1, -1])):.6g}: give the tail that the function approaches"
+            f"{f.name}({x[-1, -1]:g}) = {exact[-1, -1]:.6g}, which is {off[-1, -1]:+.3g} beside "
+            f"the {side} tail, {tail}: give the tail that the function approaches"
         )
     far = (gap > 1e-17 + 4 * np.finfo(float).eps * np.abs(exact)).any(axis=1)
     return float(min(2 * octaves[far].max(initial=0.5), _FARTHEST))

@@ -80,13 +80,60 @@ def test_kinks_and_jumps_at_round_numbers(name: str, dtype: np.dtype) -> None:
     assert (np.abs(y - exact) <= 2 * tolerance).all()
 
 
+JUMPS = {
+    "step at 1": (lambda x: np.where(x >= 1, 1.0, 0.0), 0.0, 1.0, 1.0),
+    "step at 3": (lambda x: np.where(x >= 3, 1.0, 0.0), 0.0, 1.0, 3.0),
+    "step behind 1/2": (lambda x: np.where(x > 0.5, 1.0, 0.0), 0.0, 1.0, 0.5),
+    "sigmoid, twice from 4 on": (
+        lambda x: np.where(x < 4, 1, 2) * expit(x), 0.0, 2.0, 4.0),
+    "hardshrink, closed": (
+        lambda x: np.where(np.abs(x) >= 1, x, 0), Tail(1, 0), Tail(1, 0), 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("error", [None, 1e-4])
+@pytest.mark.parametrize("dtype", [FLOAT32, np.dtype(np.float64)])
+@pytest.mark.parametrize("name", JUMPS)
+def test_a_jump_is_where_it_is_or_refused(name: str, dtype: np.dtype, error: float | None) -> None:
+    """The numbers next to it may round to a segment beyond it."""
+    reference, left, right, at = JUMPS[name]
+    f = Function(name, "", reference, left, right)
+    try:
+        table = PolynomialTable.build(f, dtype, error)
+    except ValueError:
+        return
+    x = (dtype.type(at).view(f"i{dtype.itemsize}") + np.arange(-50, 51)).view(dtype)
+    for each in (x, -x):
+        np.testing.assert_allclose(evaluate(table, each), f(each), rtol=3e-7, atol=error or 0)
+
+
+def test_jumps_at_round_numbers_have_tables() -> None:
+    for name in ("step at 3", "step behind 1/2"):
+        reference, left, right, _ = JUMPS[name]
+        PolynomialTable.build(Function(name, "", reference, left, right), FLOAT32)
+
+
+@pytest.mark.parametrize("at", [1.0, 1.5, 4.0])
+def test_functions_that_are_zero_around_zero(at: float) -> None:
+    """How accurate they are where they begin is beside what they are farther out."""
+    shifted = Function("own", "", lambda x: np.maximum(x - at, 0), 0.0, Tail(1.0, -at))
+    shrink = Function(
+        "own", "", lambda x: np.sign(x) * np.maximum(np.abs(x) - at, 0), Tail(1, at), Tail(1, -at)
+    )
+    for f in (shifted, shrink):
+        table = PolynomialTable.build(f, FLOAT32)
+        x = inputs(table)
+        assert errors(table, f, x, evaluate(table, x)).max() <= 2
+        assert table.floor <= 2.0**-24 * 2 * at
+
+
 def test_the_worst_segments_are_searched() -> None:
     """Errors are a third larger there than at numbers that fill all segments."""
     goal = Goal(FUNCTIONS["gelu_tanh"], FLOAT32, None, product=True, floor=0.0)
     (branch,) = branches_of(goal, 0.0)
     part = fit_branch(goal, branch, 5, 400)
     assert part is not None
-    everywhere = numbers(goal, branch, part.layout, 60_000)
+    everywhere = numbers(goal, part.layout, 60_000)
     worst, _ = errors_at(goal, branch, part.layout, part.rows, part.k, everywhere)
     assert 1.3 * worst.max() < part.worst <= goal.enough
 
@@ -146,7 +193,7 @@ def test_tails_that_are_no_numbers_of_the_dtype_count_as_rounded(error: float) -
         (lambda x: np.where(x == 0, np.nan, x), Tail(1.0, 0.0), IDENTITY, r"own\(0\) is NaN"),
         (np.log, ZERO, IDENTITY, r"own\(-.*\) is NaN"),
         (np.exp, ZERO, IDENTITY, r"own\(.*\) is not finite"),
-        (np.tanh, ZERO, Tail(0.0, 1.0), r"own\(-3.40282e\+38\) = -1, but the left"),
+        (np.tanh, ZERO, Tail(0.0, 1.0), r"own\(-3.40282e\+38\) = -1, which is -1 beside the left"),
         (lambda x: 1 / (x - 1) ** 2, ZERO, ZERO, r"own\(1\) is not finite"),
         (lambda x: 1 // 0 * x, ZERO, ZERO, r"own raised ZeroDivisionError"),
         (

@@ -69,6 +69,20 @@ def test_no_domain_on_a_grid_is_better(f: Function, norm: str) -> None:
     assert found.error <= best * 1.02
 
 
+def test_the_error_counts_what_lies_between_nodes() -> None:
+    """A kink need not be in the middle of a segment."""
+
+    def kinked(x: np.ndarray) -> np.ndarray:
+        return np.tanh(x) + 0.5 * np.maximum(1 - np.abs(x - 0.3137), 0)
+
+    for size in (256, 1024, 16384):
+        found = search(kinked, size, left=-1, right=1)
+        x = np.linspace(found.lo, found.hi, 2_000_001)
+        nodes = np.linspace(found.lo, found.hi, size)
+        error = np.abs(np.interp(x, nodes, kinked(nodes)) - kinked(x)).max()
+        assert 0.93 * error < found.error < 1.001 * error
+
+
 @every_function
 def test_the_papers_size_takes_under_two_seconds(f: Function) -> None:
     for norm in ("max", "mean", "relative"):

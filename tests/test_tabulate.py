@@ -4,13 +4,14 @@ import copy
 import io
 import json
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
 import cupylut
-from cupylut import FUNCTIONS, load, tabulate
-from cupylut.accuracy import DTYPES
+from cupylut import FUNCTIONS, Function, Tail, load, tabulate
+from cupylut.accuracy import DTYPES, round_to, ulp
 from cupylut.tables import table as table_file
 
 
@@ -159,7 +160,10 @@ def test_a_callable_may_return_what_it_keeps() -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        (lambda x: 1 + np.tanh(x), r"own\(-.*\) = .*, but the left tail, constant -1"),
+        (
+            lambda x: 1 + np.tanh(x),
+            r"own\(-.*\) = .*, which is \+1 beside the left tail",
+        ),
         (lambda x: np.where(abs(x) > 1.5, np.nan, x), r"own\(-.*\) is (NaN|not finite)"),
         (lambda x: np.where(x == -1, np.inf, np.tanh(x)), r"own\(-1\) is not finite"),
     ],
@@ -192,6 +196,77 @@ def test_the_smallest_table_is_compact_where_lines_take_more() -> None:
     assert table.kind == "compact"
     linear = tabulate("gelu", "float16", error=1e-3, kind="linear")
     assert linear.entries.nbytes > table.entries.nbytes
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("sigmoid", 1e-6), ("silu", 2e-6), ("tanh", 2e-6), ("mish", 1e-5)]
+)
+def test_a_linear_table_keeps_to_an_error_with_its_roundings(name: str, error: float) -> None:
+    table = tabulate(name, kind="linear", error=error)
+    x = np.random.default_rng(0).uniform(-8, 8, 4_000_000).astype(np.float32)
+    assert np.abs(table(x) - FUNCTIONS[name](x)).max() <= error
+
+
+@pytest.mark.parametrize(
+    ("function", "tails"),
+    [("leaky_relu", {}), ("selu", {}), (lambda x: np.logaddexp(0, x - 2), (0.0, Tail(1.0, -2.0)))],
+)
+def test_tails_may_be_rounded_besides(function, tails) -> None:
+    """An ulp of a large result is more than any error that is asked for."""
+    left, right = tails or (None, None)
+    table = tabulate(function, error=1e-3, left=left, right=right)
+    f = FUNCTIONS[function] if isinstance(function, str) else function
+    x = np.linspace(-1000, 1e9, 1_000_001).astype(np.float32)
+    exact = f(x.astype(np.float64))
+    assert (np.abs(table(x) - exact) <= 1e-3 + 1.5 * ulp(exact, "float32")).all()
+
+
+def test_in_float64_two_ulp_are_let_through() -> None:
+    """Which are more than 1e-13 where a function is large before it is its tail."""
+
+    def squareplus(x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0, x + np.hypot(x, 2), 4 / (np.hypot(x, 2) + np.abs(x))) / 2
+
+    table = tabulate(squareplus, "float64", left=0, right="identity")
+    assert repr(table).endswith("error at most 1e-13 or 2 ulp)")
+    x = np.concatenate([np.linspace(-1e3, 1e3, 200_001), np.geomspace(1e3, 1e20, 100_001)])
+    assert (np.abs(table(x) - squareplus(x)) <= np.maximum(1e-13, 2 * np.spacing(x))).all()
+
+
+def test_a_callable_may_know_more_than_float64() -> None:
+    """Then results of 16 bits are rounded once; 1.5·x·σ(x) is just below a tie in float64."""
+
+    def eswish(x: np.ndarray) -> np.ndarray:
+        return 1.5 * x / (1 + np.exp(-x))
+
+    x = np.array([36.90625], np.float16)
+    assert tabulate(eswish, "float16", left=0, right=Tail(1.5, 0))(x) == [55.375]
+    if np.finfo(np.longdouble).nmant > 60:
+        table = tabulate(
+            lambda x: eswish(x.astype(np.longdouble)), "float16", left=0, right=Tail(1.5, 0)
+        )
+        assert table(x) == [55.34375]
+
+    def fractions(x: np.ndarray) -> np.ndarray:
+        below = Fraction(1) - Fraction(1, 2**70)
+        return np.array([Fraction(number) * below for number in x.tolist()], object)
+
+    third = np.array([1 + 2.0**-10 + 2.0**-11])  # in the middle of two float16
+    f = Function("own", "", fractions, None, None)
+    assert round_to(third, "float16") == [1 + 2.0**-9]
+    assert round_to(f(third), "float16") == [1 + 2.0**-10]
+    assert round_to(f(-third), "float16") == [-1 - 2.0**-10]
+
+
+def test_functions_of_ones_own_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="beside the left tail, constant 0"):
+        tabulate(Function("own", "", np.tanh, 0.0, 1.0), "float16")
+    with pytest.raises(ValueError, match="symmetry='mirror': choose one of gate, odd"):
+        Function("own", "", np.tanh, -1.0, 1.0, symmetry="mirror")
+    for tail in (np.inf, "line", 1j, 10**400, object()):
+        with pytest.raises(ValueError, match="is not a tail: give a finite number"):
+            Function("own", "", np.tanh, -1.0, tail)
+    assert Function("own", "", np.tanh, -1, "identity").tails == (Tail(0.0, -1.0), Tail(1.0, 0.0))
 
 
 def test_errors_out_of_reach_and_senseless() -> None:

@@ -71,9 +71,9 @@ class Goal:
     lines: bool = True
 
     def tolerance(self, exact: Float64Array) -> Float64Array:
-        """One ulp, or the largest error allowed."""
+        """One ulp, or the largest error allowed, but for what the reference may be off by."""
         if self.error is not None:
-            return np.full_like(exact, self.error)
+            return np.maximum(self.error, self.noise * ulp(exact, np.float64))
         return np.maximum(ulp(exact, self.dtype), self.floor)
 
     def nearly(self, exact: Float64Array) -> Float64Array:
@@ -154,8 +154,7 @@ def zero_floor(f: Function, dtype: DType, ends: bool = True) -> float:
     A zero at x ≠ 0 is no number of the dtype, and so f has no relative accuracy there. Without
     `ends`, a zero does not count from which on f stays zero: `ended` may do without a floor.
     """
-    a = magnitudes(dtype)
-    near = float(np.abs(values(f, np.linspace(-1, 1, 1025))).max())
+    a, near = magnitudes(dtype), _size_near_zero(f)
     for x in (a, -a):
         y = values(f, x)
         meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (np.abs(y[1:] - y[:-1]) > NOTHING * near)
@@ -163,6 +162,15 @@ def zero_floor(f: Function, dtype: DType, ends: bool = True) -> float:
             meets_zero[np.flatnonzero(y)[-1] :] = False
         if meets_zero.any():
             return float(np.finfo(dtype).eps) / 2 * near
+    return 0.0
+
+
+def _size_near_zero(f: Function) -> float:
+    """The largest |f| on [−1, 1], or the smallest power of 2 beyond where f is not 0 throughout."""
+    for end in np.exp2(np.arange(128)):
+        size = float(np.abs(values(f, end * np.linspace(-1, 1, 1025))).max())
+        if size:
+            return size
     return 0.0
 
 
@@ -262,7 +270,7 @@ def cut(goal: Goal, sign: float, tail: Tail | None, allowed: float) -> float:
     if far[-1]:
         side = "left" if sign < 0 else "right"
         raise ValueError(
-            f"{goal.f.name}({x[-1]:g}) = {exact[-1]:.6g}, but the {side} tail, {tail}, gives "
-            f"{float(tail(x[-1])):.6g}: give the tail that the function approaches"
+            f"{goal.f.name}({x[-1]:g}) = {exact[-1]:.6g}, which is {(exact - tail(x))[-1]:+.3g} "
+            f"beside the {side} tail, {tail}: give the tail that the function approaches"
         )
     return float(abs(x[np.flatnonzero(far)[-1] + 1])) if far.any() else float(abs(x[0]))

@@ -110,7 +110,7 @@ def _fit(goal: Goal, digits: Digits, branch: Branch, degree: int, most: int) -> 
     for layout in layouts(FLOAT64, branch, most):
         if promising(goal, branch, layout, degree, TRUNCATION, solve):
             rows, k = interpolate(goal, branch, layout, degree, solve)
-            a = numbers(goal, branch, layout, 10_000)
+            a = numbers(goal, layout, 10_000)
             error, x = errors(goal, branch, layout, rows, k, a, digits.rest)
             worst, at = float(error.max()), float(x[np.argmax(error)])
             print(f"  degree {degree}, {layout.count} segments: {worst:.3f} ulp at {at:g}")

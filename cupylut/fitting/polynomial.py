@@ -81,7 +81,7 @@ def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
         if error is not None and table.worst_ulp > 1:
             raise ValueError(
                 f"no polynomial table is within an error of {error:g} of {f.name} in {dtype.name}: "
-                f"the tails, which are rounded too, are off by {table.worst_ulp * error:.3g}"
+                f"the tails are off by {table.worst_ulp * error:.3g}"
             )
         return table.measured(f, beyond=True)
 
@@ -227,9 +227,10 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
     if x.size:
         y, exact = np.empty_like(x), values(goal.f, x.astype(np.float64))
         table.evaluate(x, y)
-        # The reference is rounded too, which counts where an absolute error is allowed.
-        error = np.abs(y - exact) - goal.noise * ulp(exact, np.float64)
-        error = np.maximum(error, 0) / goal.tolerance(exact)
+        error = np.abs(y - exact)
+        if goal.error is not None:  # however large x is: an ulp for the slope, a half for the line
+            error = np.maximum(error - ulp(exact, goal.dtype) - goal.nearly(exact), 0)
+        error /= goal.tolerance(exact)
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
         table = replace(table, worst_ulp=max(design.worst, float(error.max())))
     return table.measured(goal.f)

@@ -87,7 +87,7 @@ def promising(
 def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
     """The polynomials on these segments, and their largest error at some thousand numbers."""
     rows, k = interpolate(goal, branch, layout, degree)
-    a = numbers(goal, branch, layout, 10_000)
+    a = numbers(goal, layout, 10_000)
     worst, at = errors(goal, branch, layout, rows, k, a[::16])
     if worst.max() <= 2 * goal.target:  # of most layouts, few numbers tell that they will not do
         worst, at = errors(goal, branch, layout, rows, k, a)
@@ -102,7 +102,7 @@ def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
     if part.checked:
         return part
     layout = part.layout
-    a = numbers(goal, branch, layout, 60_000)
+    a = numbers(goal, layout, 60_000)
     worst, at = errors(goal, branch, layout, part.rows, part.k, a)
     of_segment = np.zeros(layout.count)
     np.maximum.at(of_segment, layout.segment(a), worst)

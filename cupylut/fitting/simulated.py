@@ -9,19 +9,15 @@ from ..tables.segments import Layout
 from .branches import Branch, Goal, Member, jumps, values
 
 
-def numbers(goal: Goal, branch: Branch, layout: Layout, count: int) -> Float64Array:
+def numbers(goal: Goal, layout: Layout, count: int) -> Float64Array:
     """About so many magnitudes that fill each segment, and those at which they meet."""
     points = max(48, count // layout.count)
     starts, ends = layout.starts(), layout.ends()
     crowding_the_ends = (1 - np.cos(np.pi * np.arange(points) / (points - 1))) / 2
     inner = starts[:, None] + (ends - starts)[:, None] * crowding_the_ends
     tiny = starts[1] * np.exp2(np.arange(-120.0, 0.0, 0.5)) if layout.count > 1 else []
-    # The nearest numbers to the next segment round to one of its own in a + offset.
-    apart = np.abs(np.spacing((starts + layout.offset).astype(goal.dtype))) / 2
-    early = starts - (-apart if layout.falling else apart)
-    a = np.concatenate([inner.ravel(), tiny, early, early * (1 + np.finfo(goal.dtype).eps)])
-    rounded = np.abs(a).astype(goal.dtype)
-    return np.asarray(rounded, np.float64)
+    a = np.concatenate([inner.ravel(), tiny, layout.around_starts()])
+    return a.astype(goal.dtype).astype(np.float64)
 
 
 def errors(

@@ -71,6 +71,11 @@ class Layout:
         """How many segments there are."""
         return int(self.segment(self.limit)) + 1
 
+    def meetings(self) -> Float64Array:
+        """The magnitudes where one segment ends and the next begins, nearly."""
+        u = (np.arange(self.count) + 0.5) * self.step
+        return np.asarray(np.minimum(u / self.split, np.sqrt(u)))
+
 
 def unpack(words: Words) -> tuple[Float64Array, Float64Array]:
     """The numbers in entries' words, shape (..., 6): c0 … c5, as many, and e."""
@@ -116,7 +121,8 @@ class GateTable(Table):
         table = cls(
             function.name, dtype, layout, words.astype(np.uint32), worst_ulp, report=UNMEASURED
         )
-        x, even = probe_points(dtype, -layout.limit, layout.limit, layout.count)
+        a = layout.meetings()
+        x, even = probe_points(dtype, -layout.limit, layout.limit, [-a, a])
         y = np.empty_like(x)
         table.evaluate(x, y)
         object.__setattr__(table, "report", error_report(function, x, y, even))

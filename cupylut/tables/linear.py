@@ -40,6 +40,8 @@ from ..accuracy import (
     as_dtype,
     error_report,
     probe_points,
+    ulp,
+    widened,
 )
 from ..declaration import Float64Array, Function, Tail
 from .chunks import CHUNK, gather
@@ -137,7 +139,7 @@ class LinearTable(Table):
             keeps_zero=function.keeps_zero,
             report=UNMEASURED,
         )
-        x, even = probe_points(dtype, table.lo, table.hi, size - 1)
+        x, even = probe_points(dtype, table.lo, table.hi, table.between_nodes(5))
         y = np.empty_like(x)
         table.evaluate(x, y)
         object.__setattr__(table, "report", error_report(function, x, y, even))
@@ -147,6 +149,30 @@ class LinearTable(Table):
     def size(self) -> int:
         """The number of nodes."""
         return self.values.size
+
+    def between_nodes(self, points: int) -> Float64Array:
+        """So many points of each segment, a row each: an odd number, with the middle among them."""
+        x = node_positions(self.lo, self.hi, self.size)[:-1, None]
+        return np.asarray(x + (np.arange(points) + 0.5) * (self.step / points))
+
+    def largest_error(self, function: Function) -> float:
+        """How far results on the domain may be off, as found by a search that the report spares.
+
+        Of the worst segments thousands of inputs are tried, since how roundings meet is a matter of
+        luck, and half an ulp is added for the others.
+        """
+
+        def errors(x: Float64Array) -> Float64Array:
+            inputs = x.ravel().astype(self.dtype)
+            y = np.empty_like(inputs)
+            self.evaluate(inputs, y)
+            exact = function(widened(inputs))
+            return np.abs(widened(y) - exact).reshape(x.shape)
+
+        each = errors(self.between_nodes(15)).max(axis=1)
+        worst = np.argsort(each)[-16:, None]
+        found = errors(self.lo + self.step * (worst + np.linspace(0, 1, 4096)))
+        return float(found.max() + ulp(np.abs(self.values).max(), self.dtype) / 2)
 
     def __repr__(self) -> str:
         return (

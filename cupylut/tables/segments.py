@@ -78,6 +78,18 @@ class Layout:
         # If falling, |u| is cut off towards the end of a segment, which is where the next begins.
         return np.append(0.0, points[:-1] if self.falling else points[1:])
 
+    def around_starts(self) -> Float64Array:
+        """The magnitudes around the start of each segment, where a step of a function would show.
+
+        The nearest ones round to a number of the next segment in a + offset: those up to half a
+        spacing away, or a quarter where the next binade begins.
+        """
+        starts = self.starts()[:, None]
+        spacing = np.abs(np.spacing((starts + self.offset).astype(self.dtype)))
+        a = (starts + spacing * [-1 / 2, -1 / 4, 0, 1 / 4, 1 / 2]).astype(self.dtype).ravel()
+        around = np.abs([np.nextafter(a, -np.inf), a, np.nextafter(a, np.inf)])
+        return np.unique(around).astype(np.float64)
+
     def ends(self) -> Float64Array:
         """Where each segment ends."""
         return np.append(self.starts()[1:], self.limit)
