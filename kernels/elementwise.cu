@@ -45,15 +45,16 @@ struct Elementwise {
 
     const SCALAR* x;
     SCALAR* y;
-    const Input* source;
-    Words* target;
+    Split parts;
     TABLE table;
 
-    __device__ __forceinline__ Input load(Index i, int ahead) const { return (source + i)[ahead]; }
+    __device__ __forceinline__ Input load(Index i, int ahead) const {
+        return (words(x, parts) + i)[ahead];
+    }
 
     __device__ __forceinline__ void store(
-        Index i, int ahead, Input words, const Entry* entries) const {
-        (target + i)[ahead] = evaluated<SCALAR>(table, words, entries);
+        Index i, int ahead, Input in, const Entry* entries) const {
+        (words(y, parts) + i)[ahead] = evaluated<SCALAR>(table, in, entries);
     }
 
     __device__ __forceinline__ void single(Index i, const Entry* entries) const {
@@ -64,6 +65,6 @@ struct Elementwise {
 extern "C" __global__ void elementwise(
     const SCALAR* x, SCALAR* y, Index count, const Entry* entries, int bytes, TABLE table) {
     const Split parts = split(count, x, y);
-    stream(count, parts, Elementwise{x, y, words(x, parts), words(y, parts), table},
+    stream(count, parts, Elementwise{x, y, parts, table},
            [=] { return only_table(entries, bytes); });
 }

@@ -4,15 +4,13 @@
 //   SCALAR   float, Float16 or BFloat16: what the arrays hold
 //   FORMULA  one of the functions below, such as accurate::gelu: float(float)
 //
-// The pass over the arrays is that of the tables. So the time between a formula and a table is that
-// of the function, and `identity`, which computes nothing, has the time of the pass itself.
-//
-// Preconditions: arrays are aligned to SCALAR; y is the same memory as an input or does not overlap.
+// The passes over the arrays are those of the tables, elementwise.cu and gated.cu, with the formula
+// for a table. So the time between a formula and a table is that of the function, and `identity`,
+// which computes nothing, has the time of the pass itself.
 //
 // CuPy lets float operators flush subnormals (floating.cuh); here they may, and multiply-adds that a
 // compiler would contract are spelled out, as contraction is off.
 #include "floating.cuh"
-#include "stream.cuh"
 
 #ifdef __CUDACC__
 // The approximations of the special-function unit, with the errors of the PTX manual (tanh: relative,
@@ -101,71 +99,13 @@ __device__ __forceinline__ float softplus(float x) {
 
 }  // namespace fast
 
-struct NoTable {};
-
+// What the passes take for a table: it has no entries, and no shared memory is asked for.
 struct Formula {
-    static constexpr int INPUTS = 1;
-    using Input = Words;
-    using Lanes = Vector<SCALAR>;
+    using Entry = float;
 
-    const SCALAR* x;
-    SCALAR* y;
-    Split parts;
-
-    __device__ __forceinline__ Input load(Index i, int ahead) const {
-        return (words(x, parts) + i)[ahead];
-    }
-
-    __device__ __forceinline__ void store(Index i, int ahead, Input words, NoTable) const {
-        const Lanes in = lanes<SCALAR>(words);
-        Reals<SCALAR> out;
-#pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) out.lane[k] = FORMULA(widen(in.lane[k]));
-        (::words(y, parts) + i)[ahead] = narrowed(out);
-    }
-
-    __device__ __forceinline__ void single(Index i, NoTable) const {
-        narrow(FORMULA(widen(x[i])), y[i]);
-    }
+    __device__ __forceinline__ float operator()(float x, const Entry*) const { return FORMULA(x); }
 };
 
-struct FormulaProduct {
-    static constexpr int INPUTS = 2;
-    using Lanes = Vector<SCALAR>;
-    struct Input {
-        Words x, z;
-    };
-
-    const SCALAR *x, *z;
-    SCALAR* y;
-    Split parts;
-
-    __device__ __forceinline__ Input load(Index i, int ahead) const {
-        return {words(x, parts)[i + ahead], words(z, parts)[i + ahead]};
-    }
-
-    __device__ __forceinline__ void store(Index i, int ahead, const Input& in, NoTable) const {
-        const Lanes xs = lanes<SCALAR>(in.x), zs = lanes<SCALAR>(in.z);
-        Reals<SCALAR> out;
-#pragma unroll
-        for (int k = 0; k < Lanes::LANES; ++k) {
-            out.lane[k] = multiply(FORMULA(widen(xs.lane[k])), widen(zs.lane[k]));
-        }
-        words(y, parts)[i + ahead] = narrowed(out);
-    }
-
-    __device__ __forceinline__ void single(Index i, NoTable) const {
-        narrow(multiply(FORMULA(widen(x[i])), widen(z[i])), y[i]);
-    }
-};
-
-extern "C" __global__ void formula(const SCALAR* x, SCALAR* y, Index count) {
-    const Split parts = split(count, x, y);
-    stream(count, parts, Formula{x, y, parts}, [] { return NoTable{}; });
-}
-
-extern "C" __global__ void formula_product(
-    const SCALAR* x, const SCALAR* z, SCALAR* y, Index count) {
-    const Split parts = split(count, x, z, y);
-    stream(count, parts, FormulaProduct{x, z, y, parts}, [] { return NoTable{}; });
-}
+#define TABLE Formula
+#include "elementwise.cu"
+#include "gated.cu"

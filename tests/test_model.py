@@ -46,15 +46,13 @@ def pipe(opcode: str) -> str:
 def loop(case: Case, architecture: int) -> list[str]:
     """The instructions of the vector loop of a case."""
     dtype, kind, function = case
-    entry = "elementwise"
+    entry = "product" if kind == "product" else "elementwise"
     if kind in formula.NAMESPACES:
         defines = formula.defines(formula.name(kind, function), dtype)
         cubin = compile_kernel("formula.cu", tuple(defines.items()), architecture)
-        entry = "formula"
     elif kind == "product":
         defines = device.defines((model.table_of(case),), as_dtype(dtype))
         cubin = compile_kernel("gated.cu", tuple(defines.items()), architecture)
-        entry = "product"
     else:
         cubin = compile_kernel("elementwise.cu", lookup_defines(model.table_of(case)), architecture)
     with TemporaryDirectory() as folder:

@@ -34,7 +34,7 @@ CASES = (("gelu", "float32"), ("gelu", "float16"), ("gelu", "bfloat16"), ("mish"
 FORMULAS = (("formula", "gelu"), ("fast", "gelu"))
 FORMULA_DTYPES = ("float32", "bfloat16")
 
-KERNELS = "regex:^(elementwise|product|formula)"
+KERNELS = "regex:^(elementwise|product)"
 """The names of our kernels, for ncu; CuPy's own are called otherwise."""
 
 METRICS = {

@@ -1,13 +1,15 @@
 """Formulas in a kernel of our own, the rivals of the tables: kernels/formula.cu.
 
 "formula" computes f in float32 as PyTorch does, "fast" with the approximations that the hardware
-has. Both go over arrays as the tables do, so that nothing but the function differs. They are there
-to be measured: they keep none of the library's promises.
+has. Both take the place of a table in the kernels of the tables, so that nothing but the function
+differs. They are there to be measured: they keep none of the library's promises.
 """
 
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
+
+import numpy as np
 
 from .. import device
 from ..accuracy import DType
@@ -40,7 +42,7 @@ def name(kind: str, function: str) -> str:
 
 def defines(formula: str, dtype: str) -> dict[str, str]:
     """What `formula.cu` must be compiled with."""
-    return {"SCALAR": SCALARS[dtype], "FORMULA": formula}
+    return {"SCALAR": SCALARS[dtype], "FORMULA": formula, "IN_SHARED": "false"}
 
 
 def run(formula: str, *arrays: Any) -> None:
@@ -52,12 +54,14 @@ def run(formula: str, *arrays: Any) -> None:
 
 @cache
 def _launch(formula: str, dtype: DType, on: int, inputs: int, long_index: bool) -> device.Launch:
+    no_entries, no_bytes, empty_struct = 0, np.int32(0), np.zeros(1, "V1")
     return device.Launch(
         "formula.cu",
-        "formula" if inputs == 1 else "formula_product",
+        "elementwise" if inputs == 1 else "product",
         defines(formula, dtype.name),
         on,
         inputs=inputs,
         itemsize=dtype.itemsize,
         long_index=long_index,
+        arguments=(no_entries, no_bytes, empty_struct),
     )

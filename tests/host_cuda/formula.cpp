@@ -50,10 +50,11 @@ int main(int, char** argv) {
     receive(x.data(), x.bytes());
     receive(z.data(), z.bytes());
     const SCALAR *from = x.data(), *factors = z.data();
+    const float* no_entries = nullptr;
     if (gated) {
-        launch(formula_product, grid, block, 0, from, factors, y.data(), count);
+        launch(product, grid, block, 0, from, factors, y.data(), count, no_entries, 0, Formula{});
     } else {
-        launch(formula, grid, block, 0, from, y.data(), count);
+        launch(elementwise, grid, block, 0, from, y.data(), count, no_entries, 0, Formula{});
     }
 
     send(y.data(), y.bytes());
