@@ -50,15 +50,18 @@ class Found(NamedTuple):
 
 
 @cache
-def comparison(kernels: Path = host_cuda.KERNELS) -> Path:
-    """The program, with hardware multiply-adds where there are any: without, it takes hours."""
+def comparison(struct: str, kernels: Path = host_cuda.KERNELS) -> Path:
+    """The program for tables of a struct.
+
+    With hardware multiply-adds where there are any: without, it takes hours.
+    """
     path = Path(tempfile.mkdtemp(dir=host_cuda.folder().name)) / "exhaustive"
     cpuinfo = Path("/proc/cpuinfo")
     fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
     command = [
         *(host_cuda.COMPILER, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
         *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *(["-mfma"] if fma else [])),
-        *(f"-I{kernels}", f"-I{host_cuda.HERE}", "-x", "c++"),
+        *(f"-I{kernels}", f"-I{host_cuda.HERE}", f"-DTABLE={struct}", "-x", "c++"),
         *(str(host_cuda.HERE / "exhaustive.cpp"), "-o", str(path)),
     ]
     subprocess.run(command, check=True)
@@ -76,9 +79,9 @@ def compare(
     around = np.asarray(boundaries, np.int64)
     ranges = np.stack([around - 2000, around + 2000], axis=1).ravel().clip(0, FINITE // 2)
     floor, jump = getattr(table, "floor", 0.0), JUMPS.get(table.name, 0.0)
-    arguments = [table.struct, table.name, len(table.entries), stride, floor, jump, *ranges]
+    arguments = [table.name, len(table.entries), stride, floor, jump, *ranges]
     done = subprocess.run(
-        [str(comparison(kernels)), *map(str, arguments)],
+        [str(comparison(table.struct, kernels)), *map(str, arguments)],
         input=table.parameters.tobytes() + table.entries.tobytes(),
         capture_output=True,
         check=True,

@@ -95,15 +95,14 @@ DATA = {
 }
 
 
-@pytest.mark.parametrize("name", ["gelu", "silu"])
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize(("data", "name"), [*((data, "gelu") for data in DATA), ("narrow", "silu")])
 def test_optimum_is_that_of_brute_force_on_the_raw_data(data: str, name: str) -> None:
     x, size = DATA[data], 256
     c = Calibration(x)
     found = search(name, size, norm="mean", weights=c)
     raw = mean_error(x, name, found.lo, found.hi, size)
     assert found.error == pytest.approx(raw, rel=0.01)
-    close = np.array([0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1, 1.01, 1.02, 1.05, 1.1, 1.3, 2])
+    close = np.array([0.5, 0.8, 0.95, 0.98, 1, 1.02, 1.05, 1.3, 2])
     # Wide ranges too, and the ends of the data themselves.
     los = [*(found.lo * close), *np.quantile(wide(x), [0, 0.0001, 0.001, 0.01])]
     his = [*(found.hi * close), *np.quantile(wide(x), [1, 0.9999, 0.999, 0.99])]

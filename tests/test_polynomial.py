@@ -44,7 +44,11 @@ OWN = {
 }  # fmt: skip
 ALL = {**FUNCTIONS, **DERIVATIVES, **OWN}
 
-every_function = pytest.mark.parametrize("name", ALL)
+# It takes many seconds to find a table of the parabola.
+SLOW = {"parabola": [pytest.mark.exhaustive]}
+every_function = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=SLOW.get(name, [])) for name in ALL]
+)
 
 
 @cache

@@ -1,7 +1,7 @@
-// exhaustive STRUCT FUNCTION LENGTH STRIDE FLOOR JUMP [FROM TO]...
+// exhaustive FUNCTION LENGTH STRIDE FLOOR JUMP [FROM TO]...
 //
-// Reads a table of this struct and LENGTH entries from standard input, then compares its lookup with
-// the function in double precision at both signs of the float32 magnitudes with bit patterns 0,
+// Reads a TABLE, which it is compiled for, and LENGTH entries from standard input, then compares its
+// lookup with the function in double precision at both signs of the float32 magnitudes with bit patterns 0,
 // STRIDE, 2·STRIDE, ... and of all those in [FROM, TO). Prints for the finite ones
 //   worst error in ulp, its input, results off by more than 1/2 ulp, by more than 1, inputs tried
 // with FLOOR for ulp where that is larger, and without magnitudes within 1e-6 of a JUMP other than 0.
@@ -105,23 +105,12 @@ void compare(const Arguments& given) {
     std::printf(" %d\n", nans);
 }
 
-const std::map<std::string, void (*)(const Arguments&)> COMPARISONS = {
-    {"GateTable<false>", compare<GateTable<false>>},
-    {"GateTable<true>", compare<GateTable<true>>},
-    {"PolynomialTable<float, 3, false>", compare<PolynomialTable<float, 3, false>>},
-    {"PolynomialTable<float, 3, true>", compare<PolynomialTable<float, 3, true>>},
-    {"PolynomialTable<float, 5, false>", compare<PolynomialTable<float, 5, false>>},
-    {"PolynomialTable<float, 5, true>", compare<PolynomialTable<float, 5, true>>},
-    {"PolynomialTable<float, 7, false>", compare<PolynomialTable<float, 7, false>>},
-    {"PolynomialTable<float, 7, true>", compare<PolynomialTable<float, 7, true>>},
-};
-
 }  // namespace
 
 int main(int count, char** argument) {
-    Arguments given{reference::FUNCTIONS.at(argument[2]), std::atoi(argument[3]),
-                    std::strtoul(argument[4], nullptr, 10), std::atof(argument[5]),
-                    std::atof(argument[6]), {}};
-    for (int i = 7; i < count; ++i) given.ranges.push_back(std::strtoul(argument[i], nullptr, 10));
-    COMPARISONS.at(argument[1])(given);
+    Arguments given{reference::FUNCTIONS.at(argument[1]), std::atoi(argument[2]),
+                    std::strtoul(argument[3], nullptr, 10), std::atof(argument[4]),
+                    std::atof(argument[5]), {}};
+    for (int i = 6; i < count; ++i) given.ranges.push_back(std::strtoul(argument[i], nullptr, 10));
+    compare<TABLE>(given);
 }
