@@ -19,19 +19,11 @@ from numpy.typing import NDArray
 from . import device, memory, rows, workers
 from .accuracy import DType
 from .arrays import JaxArrays, library_of
+from .defaults import compute_dtype, default_table, product_table
 from .functions import checked_name
 from .gated import values
 from .operands import is_weak, together
-from .ops import (
-    as_float,
-    compute_dtype,
-    context_of,
-    default_table,
-    filled,
-    is_tensor,
-    product_table,
-    uncompiled,
-)
+from .ops import as_float, context_of, filled, is_tensor, uncompiled
 from .tables import Table
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from . import device, memory, operands, rows, workers
 from .accuracy import DType, all_inputs
-from .ops import context_of, filled, gelu_form, is_tensor, product_table, uncompiled
+from .defaults import product_table
+from .ops import context_of, filled, gelu_form, is_tensor, uncompiled
 from .tables import Table
 from .tables.chunks import CHUNK, gather
 

@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 
 from .accuracy import DType, all_inputs
-from .ops import derivative_table
+from .defaults import derivative_table
 from .tables import GateTable, LinearTable, PolynomialTable, Table
 from .tables.gate import SCALE, unpack
 from .tables.polynomial import Side

@@ -2,21 +2,19 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from functools import lru_cache, partial
+from contextlib import AbstractContextManager
+from functools import partial
 from numbers import Real
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from . import arrays, device, memory, workers
 from .accuracy import DType
 from .declaration import Function
-from .functions import FUNCTIONS, as_function
-from .tables import QuantizedTable, Table, UnroundedTable
-from .tables.unrounded import BFLOAT16
-from .tabulate import tabulate
+from .defaults import default_table
+from .functions import FUNCTIONS
+from .tables import QuantizedTable, Table
 
 
 def apply(function: str | Table, x: Any, out: Any = None) -> Any:
@@ -206,75 +204,6 @@ def _shares_memory(a: Any, b: Any) -> bool:
         return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
-
-
-@lru_cache(maxsize=1024)
-def default_table(function: str | Function, dtype: DType) -> Table:
-    """The table that `cupylut.<function>(x)` evaluates, for a function or its key."""
-    if isinstance(function, str):
-        return default_table(as_function(function), dtype)
-    try:
-        table = tabulate(function, dtype)
-    except ValueError as error:
-        also = ", which products and gradients take in 16 bits too" if dtype == np.float32 else ""
-        raise ValueError(
-            f"{function.name} has no default table in {dtype}{also}: convert the input to another "
-            "dtype, or call a table of f alone, made by cupylut.tabulate, where 16 bits, error= or "
-            f"kind= may help. The reason is: {error}"
-        ) from error
-    _functions[table] = function
-    return table
-
-
-@lru_cache(maxsize=1024)
-def product_table(function: str | Function, dtype: DType) -> Table:
-    """The table of f that products with arrays of this dtype take f from, not yet rounded to it.
-
-    An `UnroundedTable` for bfloat16 arrays, where the function has one; else the default table of
-    float32, or of float64.
-    """
-    if isinstance(function, str):
-        return product_table(as_function(function), dtype)
-    if dtype == BFLOAT16:
-        with suppress(ValueError):
-            table = UnroundedTable.build(function)
-            _functions[table] = function
-            return table
-    return default_table(function, compute_dtype(dtype))
-
-
-def compute_dtype(dtype: DType) -> DType:
-    """The dtype that products and sums with arrays of this one are computed in."""
-    return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
-
-
-_functions: WeakKeyDictionary[Table, Function] = WeakKeyDictionary()
-
-
-def derivative_table(table: Table) -> Table:
-    """The table of f′ that goes with `default_table` or `product_table` of f.
-
-    Raises TypeError for all other tables.
-    """
-    function = _functions.get(table)
-    if function is None:
-        raise TypeError(
-            f"the derivative of {table} is not known: give it one, by torch.autograd.Function or "
-            "jax.custom_jvp"
-        )
-    if function.derivative is None:
-        raise no_second_derivative(function.name)
-    make = product_table if isinstance(table, UnroundedTable) else default_table
-    return make(function.derivative, table.dtype)
-
-
-def no_second_derivative(derivative: str) -> TypeError:
-    """The error where the derivative of one, by its key, is asked for."""
-    return TypeError(
-        f"second derivatives of {derivative.removesuffix('_derivative')} are not there: the "
-        f"derivative of {derivative} is not known. cupylut's functions bring their first "
-        "derivatives, and no higher ones"
-    )
 
 
 def gelu(x: Any, approximate: Literal["none", "tanh"] = "none", *, out: Any = None) -> Any:

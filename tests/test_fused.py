@@ -17,7 +17,7 @@ from samples import BFLOAT16, assert_same_bits, by_dtype, same, values
 from scipy import special
 
 import cupylut
-from cupylut import FUNCTIONS, ops
+from cupylut import FUNCTIONS, defaults
 from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
 from cupylut.compiler import SCALARS
 from cupylut.fused import evaluate
@@ -134,7 +134,7 @@ def check(
     program: Program, names: set[str], dtype: np.dtype, shapes: list[tuple[int, int]]
 ) -> None:
     """Kernel and NumPy half agree to the last bit for a linear table, whose two halves do."""
-    table = cupylut.tabulate("silu", ops.compute_dtype(dtype), size=77)
+    table = cupylut.tabulate("silu", defaults.compute_dtype(dtype), size=77)
     for shape in shapes:
         x, given = values(shape, dtype), operands(names, shape, dtype)
         want = np.empty_like(x)
@@ -213,7 +213,7 @@ def test_instruction_budgets(case: tuple[str, ...], tmp_path: Path) -> None:
 @by_dtype
 def test_compiles_without_spills(dtype: np.dtype, architecture: int, tmp_path: Path) -> None:
     """With a bias within 64 registers, so that an SM holds 4 blocks; with everything within 96."""
-    table = ops.default_table("gelu", ops.compute_dtype(dtype)).struct
+    table = defaults.default_table("gelu", defaults.compute_dtype(dtype)).struct
     for macros, most in (
         (("BIAS",), 64),
         (("BIAS", "FACTOR", "SCALE", "RESIDUAL"), 96),
@@ -377,7 +377,7 @@ def test_what_does_not_fit_is_refused() -> None:
     assert "left=" not in str(refusal.value)
     with pytest.raises(TypeError, match="function is a function: give a name"):
         cupylut.fused(cupylut.gelu, x)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"no default table in float32, .* of f alone, made"):
+    with pytest.raises(ValueError, match=r"no default table in float32, .* of f alone with"):
         cupylut.fused("sqrtsoftplus", x.astype(np.float16))
     with pytest.raises(ValueError, match="scale is too large for float64"):
         cupylut.fused("gelu", x, scale=10**400)

@@ -16,7 +16,7 @@ from host_cuda import FINDINGS, SANITIZERS, Program, mutated
 from samples import BFLOAT16, assert_same_bits, by_dtype
 
 import cupylut
-from cupylut import FUNCTIONS, device, gated, ops
+from cupylut import FUNCTIONS, defaults, device, gated
 from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
 from cupylut.compiler import SCALARS
 from cupylut.tables import Table
@@ -34,8 +34,8 @@ BOUNDS = {"float16": 0.501, "bfloat16": 0.501, "float32": 2.5}
 
 
 def tables_for(name: str, dtype: np.dtype) -> tuple[Table, Table]:
-    value = ops.product_table(name, dtype)
-    return value, ops.derivative_table(value)
+    value = defaults.product_table(name, dtype)
+    return value, defaults.derivative_table(value)
 
 
 def inputs(dtype: np.dtype, count: int = 65536) -> list[np.ndarray]:
@@ -96,7 +96,7 @@ def test_large_arrays_have_the_results_of_small_ones(
         gated, "_of_all_inputs", lambda *given: asked.append(given) or of_all_inputs(*given)
     )
     x, z, _ = (array.reshape(shape) for array in inputs(dtype, math.prod(shape)))
-    table = ops.product_table(name, dtype)
+    table = defaults.product_table(name, dtype)
     whole, parts = np.empty_like(x), np.empty_like(x)
     gated.product(table, x, z, whole)
     assert bool(asked) == (table.dtype != dtype)
@@ -111,7 +111,7 @@ def test_large_arrays_have_the_results_of_small_ones(
 @by_dtype
 def test_kernels_give_the_numpy_halves_results(dtype: np.dtype, compiler: str) -> None:
     """To the last bit for linear tables, whose two halves do."""
-    real = ops.compute_dtype(dtype)
+    real = defaults.compute_dtype(dtype)
     value = cupylut.tabulate("silu", real, size=200)
     slope = cupylut.tabulate(FUNCTIONS["silu"].derivative, real, size=100)
     check(Program(), (value, slope), dtype, [0, 9, 1000], [(3, 64), (7, 32)])
@@ -151,7 +151,7 @@ def check(
 
 @by_dtype
 def test_packed_kernels_give_the_numpy_halves_results(dtype: np.dtype, compiler: str) -> None:
-    real, lanes = ops.compute_dtype(dtype), 16 // dtype.itemsize
+    real, lanes = defaults.compute_dtype(dtype), 16 // dtype.itemsize
     value = cupylut.tabulate("silu", real, size=200)
     slope = cupylut.tabulate(FUNCTIONS["silu"].derivative, real, size=100)
     check_packed(Program(), (value, slope), dtype, [(1, 1), (33, 3 * lanes), (20, lanes + 1)])

@@ -10,9 +10,9 @@ from samples import same
 
 from cupylut import FUNCTIONS
 from cupylut.accuracy import ulp
+from cupylut.defaults import default_table
 from cupylut.fitting.gate import LAYOUTS
 from cupylut.functions import as_function
-from cupylut.ops import default_table
 from cupylut.tables import GateTable
 from cupylut.tables.host import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
 

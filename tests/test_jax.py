@@ -20,7 +20,7 @@ from samples import BFLOAT16, bits, same, values
 import cupylut
 from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
 from cupylut.accuracy import all_inputs, correctly_rounded, widened
-from cupylut.ops import default_table
+from cupylut.defaults import default_table
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
 FLOAT32 = np.dtype(np.float32)

@@ -25,7 +25,7 @@ from stand_in import (  # noqa: F401
 )
 from test_linear import inputs
 
-from cupylut import FUNCTIONS, build, device, ops, quantized, tabulate
+from cupylut import FUNCTIONS, build, defaults, device, quantized, tabulate
 from cupylut.accuracy import DTYPES, all_inputs
 from cupylut.tuning import LONG_INDEX, tuning
 
@@ -110,7 +110,7 @@ def test_quantized_tables(dtype: str, out_dtype: str, blocks: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES[1:], ids=lambda d: d.name)
 def test_products_and_their_gradients(dtype: np.dtype) -> None:
-    real = ops.compute_dtype(dtype)
+    real = defaults.compute_dtype(dtype)
     value, slope = tabulate("silu", real), tabulate(FUNCTIONS["silu"].derivative, real, size=99)
     x, z, g = (as_array(np.linspace(-i, i, 999).astype(dtype)) for i in (9, 2, 3))
     y, dx, dz = (as_array(np.zeros_like(x)) for _ in range(3))
@@ -259,7 +259,7 @@ def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.Mo
 
 def test_tables_for_products_are_for_nothing_else() -> None:
     x = as_array(np.zeros(3, DTYPES[1]))
-    table = ops.product_table("gelu", x.dtype)
+    table = defaults.product_table("gelu", x.dtype)
     with pytest.raises(TypeError, match=r"UnroundedTable\(gelu.*is for products on a GPU"):
         device.evaluate(table, x, as_array(np.zeros(3, np.float32)))
 

@@ -14,7 +14,7 @@ import torch  # noqa: TID251
 from samples import bits, by_dtype, same
 
 import cupylut
-from cupylut import ops
+from cupylut import defaults
 from cupylut.accuracy import DTYPES
 from cupylut.functions import FUNCTIONS
 from cupylut.tables.chunks import CHUNK
@@ -179,7 +179,7 @@ def test_every_function_keeps_the_dtype_and_is_itself(name: str, dtype: Any) -> 
     exact = FUNCTIONS[name](x)
     assert y.dtype == dtype
     assert np.abs(y.astype(np.float64) - exact).max() <= (0.05 if dtype.itemsize == 2 else 1e-4)
-    assert same(y, ops.default_table(name, dtype)(x))
+    assert same(y, defaults.default_table(name, dtype)(x))
 
 
 @pytest.mark.parametrize("code", "?bBhHiIlLqQ")
@@ -385,6 +385,6 @@ def test_functions_declarations_and_tables_can_be_copied(
     for dtype in DTYPES:
         x = values(1000, dtype)
         assert same(declared(x), FUNCTIONS[name](x))
-        table = duplicate(ops.default_table(name, dtype))
+        table = duplicate(defaults.default_table(name, dtype))
         assert same(table(x), function(x))
-        assert table.report == ops.default_table(name, dtype).report
+        assert table.report == defaults.default_table(name, dtype).report

@@ -15,7 +15,7 @@ import pytest
 import torch  # noqa: TID251
 
 import cupylut
-from cupylut import ops
+from cupylut import defaults
 from cupylut.accuracy import DTYPES, ulp
 from cupylut.declaration import Function, Tail
 from cupylut.functions import FUNCTIONS
@@ -115,7 +115,7 @@ def test_zero_keeps_its_sign_where_the_function_has_a_zero(
         assert equal(minus, -np.zeros(1, dtype))
     else:
         assert equal(plus, minus)
-        bound = ops.default_table(function.name, dtype).report.max_abs
+        bound = defaults.default_table(function.name, dtype).report.max_abs
         assert (np.abs(plus.astype(np.float64) - function(0.0)) <= bound).all()
 
 
@@ -134,7 +134,7 @@ def test_tiny_inputs_are_as_accurate_as_any(
     evaluate: Evaluate, dtype: Any, function: Function
 ) -> None:
     x = tiny_values(dtype)
-    report, exact = ops.default_table(function.name, dtype).report, function(x)
+    report, exact = defaults.default_table(function.name, dtype).report, function(x)
     y = evaluate(getattr(cupylut, function.name), x)
     bound = np.minimum(report.max_abs, report.max_ulp * ulp(exact, dtype))
     assert (np.abs(y.astype(np.float64) - exact) <= bound * (1 + 1e-6)).all()

@@ -36,8 +36,8 @@ import cupylut.torch
 from cupylut import device
 from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.declaration import Function
+from cupylut.defaults import default_table
 from cupylut.functions import FUNCTIONS, as_function
-from cupylut.ops import default_table
 from cupylut.torch import operators as torch_operators
 
 # Of torch.jit inside torch.func.jvp.
@@ -142,7 +142,10 @@ def test_wrong_operands_are_named() -> None:
 
 def test_dtypes_in_which_a_function_has_no_table_are_named() -> None:
     for call, message in (
-        (lambda: activation(numbers(3), "relu2"), "^relu2 has no default table in float64: convert"),
+        (
+            lambda: activation(numbers(3), "relu2"),
+            "^relu2 has no default table in float64: convert",
+        ),
         (
             lambda: cupylut.torch.Gated("sqrtsoftplus")(numbers(4, dtype=torch.bfloat16)),
             "^sqrtsoftplus has no default table in float32, which products and gradients take",

@@ -15,7 +15,7 @@ from host_cuda import Program, mutated
 from samples import BFLOAT16, assert_same_bits
 
 import cupylut
-from cupylut import FUNCTIONS, device, gated, ops
+from cupylut import FUNCTIONS, defaults, device, gated
 from cupylut.accuracy import all_inputs, ulp, widened
 from cupylut.declaration import ZERO, Function
 from cupylut.functions import as_function
@@ -60,7 +60,9 @@ def test_functions_with_a_kink_at_zero_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="no table of at most 16,384 bytes"):
         UnroundedTable.build(as_function(name))
     if name in FUNCTIONS:
-        assert ops.product_table(name, BFLOAT16) is ops.default_table(name, np.dtype(np.float32))
+        assert defaults.product_table(name, BFLOAT16) is defaults.default_table(
+            name, np.dtype(np.float32)
+        )
 
 
 def test_a_zero_without_a_sign_and_a_jump_at_zero() -> None:
@@ -74,19 +76,19 @@ def test_a_zero_without_a_sign_and_a_jump_at_zero() -> None:
 
 
 def test_products_of_bfloat16_take_it() -> None:
-    table = ops.product_table("silu", BFLOAT16)
+    table = defaults.product_table("silu", BFLOAT16)
     assert isinstance(table, UnroundedTable)
-    slope = ops.derivative_table(table)
+    slope = defaults.derivative_table(table)
     assert isinstance(slope, UnroundedTable)
-    assert slope is ops.product_table("silu_derivative", BFLOAT16)
+    assert slope is defaults.product_table("silu_derivative", BFLOAT16)
     for dtype in map(np.dtype, (np.float16, np.float32, np.float64)):
-        kind = ops.product_table("silu", dtype)
-        assert kind is ops.default_table("silu", ops.compute_dtype(dtype))
+        kind = defaults.product_table("silu", dtype)
+        assert kind is defaults.default_table("silu", defaults.compute_dtype(dtype))
 
 
 def test_the_parameters_have_the_size_of_what_is_passed(tmp_path: Path) -> None:
     """CUDA copies as many bytes as the kernel declares from where the argument lies."""
-    table = ops.product_table("silu", BFLOAT16)
+    table = defaults.product_table("silu", BFLOAT16)
     cubin = compile_kernel("gated.cu", tuple(device.defines((table,), BFLOAT16).items()), 90)
     sizes = [8, 8, 8, 4, 8, 4, table.parameters.nbytes]
     assert parameters(cubin, "product", tmp_path) == sizes
@@ -120,7 +122,7 @@ def test_the_kernel_gives_the_numpy_halfs_results(name: str, compiler: str) -> N
 )
 def test_a_changed_kernel_fails(tmp_path: Path, compiler: str, old: str, new: str) -> None:
     program = Program(kernels=mutated(tmp_path, "unrounded.cuh", old, new))
-    table = ops.product_table("gelu", BFLOAT16)
+    table = defaults.product_table("gelu", BFLOAT16)
     expected = np.empty_like(X)
     gated.product(table, X, np.ones_like(X), expected)
     with pytest.raises(AssertionError, match="differ"):

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import gated, ops
+from .. import defaults, gated
 from ..accuracy import as_dtype
 from ..compiler import require_cupy
 from ..tables import KINDS, Table
@@ -54,8 +54,8 @@ def default_kind(function: str, dtype: str) -> str:
     """The kind of table that the library takes of itself."""
     found = as_dtype(dtype)
     if function == GATED:
-        return ops.product_table("silu", found).kind
-    return ops.default_table(function, found).kind
+        return defaults.product_table("silu", found).kind
+    return defaults.default_table(function, found).kind
 
 
 def contestants(
@@ -85,7 +85,7 @@ def _ours(function: str, dtype: str, inputs: Sequence[Any], out: Any) -> dict[st
     if function == GATED:
         gate, up = inputs
         found = as_dtype(dtype)
-        other = ops.default_table("silu", ops.compute_dtype(found))
+        other = defaults.default_table("silu", defaults.compute_dtype(found))
         return {
             other.kind: partial(_product, other, gate, up, out),
             default_kind(function, dtype): partial(gated.swiglu, gate, up, out=out),

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..accuracy import as_dtype
-from ..ops import product_table
+from ..defaults import product_table
 from ..tables import Table
 from ..tables.shared_memory import BANKS, WARP, WORD_BYTES
 from ..tabulate import tabulate

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .. import arrays, device, gated, memory, rows, workers
 from ..accuracy import DType
-from ..ops import default_table, derivative_table, no_second_derivative, product_table
+from ..defaults import default_table, derivative_table, no_second_derivative, product_table
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recorded, recording, register, untraced
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import gated
-from ..ops import product_table
+from ..defaults import product_table
 from .dispatch import (
     SingleLevelFunction,
     below,
