@@ -30,7 +30,6 @@ _WHAT_WORKS = (
     "made by cupylut.quantized)"
 )
 
-
 NO_CONTEXT = nullcontext()  # has no state, so one will do
 
 

@@ -20,7 +20,6 @@ from cupylut.experiments import (
     losses,
     models,
     pictures,
-    records,
     reproduce,
     summary,
     table1,
@@ -387,20 +386,6 @@ def test_seconds_are_shared_out_as_the_limits_are() -> None:
     assert reproduce.CUDA.within(None) is reproduce.CUDA
     assert reproduce.CUDA.within(190).limits == (60, 30, 100)
     assert reproduce.CUDA.within(190).seconds == reproduce.CUDA.seconds / 2
-
-
-def test_no_model_is_left_out_because_those_before_it_took_long(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    times = iter(range(0, 1000, 10))
-    monkeypatch.setattr(records.time, "monotonic", lambda: float(next(times)))
-    left_out: list[str] = []
-    taken = {
-        case: list(limit.within(range(12), case))
-        for case, limit in reproduce._limited(list, ["first", "second"], 200.0, left_out)
-    }
-    assert taken == {"first": [*range(9)], "second": [*range(4)]}
-    assert len(left_out) == 3 + 8
 
 
 @pytest.mark.gpu

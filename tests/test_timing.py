@@ -96,3 +96,17 @@ def test_what_there_is_no_time_for_is_named() -> None:
     assert left_out == []
     assert list(records.Limit(0, left_out).within([1, 2], "row")) == []
     assert left_out == ["row 1: out of time", "row 2: out of time"]
+
+
+def test_no_model_is_left_out_because_those_before_it_took_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times = iter(range(0, 1000, 10))
+    monkeypatch.setattr(records.time, "monotonic", lambda: float(next(times)))
+    left_out: list[str] = []
+    taken = {
+        case: list(limit.within(range(12), case))
+        for case, limit in records.Limit(200, left_out).shared(["first", "second"])
+    }
+    assert taken == {"first": [*range(9)], "second": [*range(4)]}
+    assert len(left_out) == 3 + 8

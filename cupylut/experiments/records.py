@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -44,9 +44,11 @@ class Limit:
         self.end = time.monotonic() + seconds
         self.left_out = left_out
 
-    def share(self, parts: int) -> "Limit":
-        """For the next of so many parts, its share of what is left."""
-        return Limit((self.end - time.monotonic()) / parts, self.left_out)
+    def shared(self, items: Sequence[T], progress: Progress = list) -> Iterator[tuple[T, "Limit"]]:
+        """Each item with its share of the time that those before it have left."""
+        for number, item in enumerate(progress(items)):
+            share = (self.end - time.monotonic()) / (len(items) - number)
+            yield item, Limit(share, self.left_out)
 
     def within(self, items: Iterable[T], what: str) -> Iterator[T]:
         """The items as long as there is time; the others are left out, under the name of `what`."""

@@ -6,7 +6,7 @@ each part its rows. `summary` makes tables of it, and `report` a page.
 
 import bisect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from typing import Any
@@ -147,7 +147,7 @@ def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> N
     if settings.tokens and (reason := activation.why_not_compiled(settings.device)):
         left_out.append(f"torch.compile: {reason}")
     cases = [(f, d) for f in TABLE1 for d in settings.dtypes]
-    for (function, dtype), limit in _limited(progress, cases, settings.limits[0], left_out):
+    for (function, dtype), limit in Limit(settings.limits[0], left_out).shared(cases, progress):
         what = f"speed of {function}, {dtype}, tokens"
         for tokens in limit.within(settings.tokens, what):
             with leaving_out(f"{what} {tokens}", left_out.append):
@@ -157,7 +157,7 @@ def _table1(settings: Settings, progress: Progress, record: dict[str, Any]) -> N
 
 def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
     left_out, found = record["left_out"], record.setdefault("figure1", [])
-    for dtype, limit in _limited(progress, settings.dtypes, settings.limits[1], left_out):
+    for dtype, limit in Limit(settings.limits[1], left_out).shared(settings.dtypes, progress):
         what = f"figure 1, {dtype}, tokens"
         lengths = limit.within(settings.model_tokens, what)
         with leaving_out(f"{what} from here on", left_out.append):
@@ -168,21 +168,12 @@ def _figure1(settings: Settings, progress: Progress, record: dict[str, Any]) -> 
 def _figure2(settings: Settings, progress: Progress, record: dict[str, Any]) -> None:
     left_out, found = record["left_out"], record.setdefault("figure2", [])
     cases = [(n, d) for n in ARCHITECTURES for d in settings.dtypes]
-    for (name, dtype), limit in _limited(progress, cases, settings.limits[2], left_out):
+    for (name, dtype), limit in Limit(settings.limits[2], left_out).shared(cases, progress):
         what = f"figure 2, {name}, {dtype}, batch"
         batches, first = limit.within(settings.batches, what), len(found)
         with leaving_out(f"{what}es from here on", left_out.append):  # out of memory, above all
             for row in figure2.rows(name, batches, dtype, settings.reduction, *_budget(settings)):
                 bisect.insort(found, asdict(row), first, key=itemgetter("batch"))
-
-
-def _limited(
-    progress: Progress, cases: Sequence[Any], seconds: float, left_out: list[str]
-) -> Iterator[tuple[Any, Limit]]:
-    """Each case with its share of the time that those before it have left."""
-    limit = Limit(seconds, left_out)
-    for number, case in enumerate(progress(cases)):
-        yield case, limit.share(len(cases) - number)
 
 
 def _budget(settings: Settings) -> tuple[str, int, float]:
