@@ -315,7 +315,7 @@ class DLPackArrays(NumpyArrays):
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:
         namespace = namespace_of(x)
-        if namespace and not hasattr(namespace, dtype.name):
+        if dtype.itemsize == 2 and namespace and not hasattr(namespace, dtype.name):
             raise TypeError(
                 f"the result for {view.dtype} is of {dtype}, which the library of {name_of(x)} "
                 "does not have: convert x to float32 first"

@@ -353,9 +353,9 @@ def _new_file(path: str) -> Path:
     found = Path(path)
     if not found.parent.is_dir():
         raise argparse.ArgumentTypeError(f"{path!r}: there is no folder {str(found.parent)!r}")
-    if found.is_dir():
+    if os.path.isdir(found):
         raise argparse.ArgumentTypeError(f"{path!r} is a folder; give the name of a file")
-    if not os.access(found if found.exists() else found.parent, os.W_OK):
+    if not os.access(found if os.path.exists(found) else found.parent, os.W_OK):
         raise argparse.ArgumentTypeError(f"{path!r} may not be written; try another file")
     return found
 
