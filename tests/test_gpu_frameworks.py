@@ -236,6 +236,22 @@ def test_jax_results_survive_their_inputs() -> None:
         cupylut.gelu(results[0], out=results[1])
 
 
+def test_jax_results_are_as_bound_to_the_device_as_the_input() -> None:
+    try:
+        device = jax.devices("cuda")[0]
+    except RuntimeError as error:
+        pytest.skip(f"JAX without CUDA: {error}")
+    with jax.default_device(device):
+        loose = jax.numpy.ones((4, 8))
+    bound = jax.device_put(loose, device)
+    for call in (cupylut.gelu, cupylut.swiglu, lambda x: cupylut.fused("gelu", x, bias=x[0])):
+        for x in (loose, bound):
+            y = call(x)
+            assert y.committed == x.committed
+            assert y.devices() == {device}
+    assert cupylut.swiglu(loose, bound).committed
+
+
 def test_jax_results_are_kept_while_xla_reads_them() -> None:
     """XLA lets go of an array when the work that reads it is queued, not when it is done."""
     try:
