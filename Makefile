@@ -20,7 +20,7 @@ exhaustive: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -m exhaustive
 
 bench: $(VENV)/demo.stamp
-	$(BIN)/python -m cupylut bench
+	$(BIN)/python -m cupylut bench bandwidth --device cpu
 
 $(VENV)/demo.stamp: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -15,19 +15,8 @@ import numpy as np
 
 import cupylut
 
-from .experiments import (
-    accuracy,
-    bandwidth,
-    counters,
-    demo,
-    model,
-    performance,
-    pictures,
-    report,
-    reproduce,
-    speed,
-    summary,
-)
+from .benchmarks import accuracy, bandwidth, counters, performance, picture, roofline
+from .paper import demo, pictures, report, reproduce, summary
 from .tables.linear import check_layout
 
 T = TypeVar("T")
@@ -104,10 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "what",
         nargs="?",
         choices=[*_BENCHES],
-        default="numpy",
-        help="numpy: linear tables against SciPy; bandwidth: every kind, and its rivals, against a "
-        "copy of the same bytes; counters: what the hardware counts in the kernels, by ncu "
-        "(default: %(default)s)",
+        default="bandwidth",
+        help="bandwidth: every kind, and its rivals, against a copy of the same bytes; counters: "
+        "what the hardware counts in the kernels, by ncu (default: %(default)s)",
     )
     command.add_argument(
         "--device", choices=[*bandwidth.SETTINGS], help="of bandwidth (default: cuda)"
@@ -127,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     command = commands.add_parser("model", help="predict the kernels' speed on a GPU")
     command.add_argument(
-        "--gpu", choices=[*model.CARDS], default="h100", help="(default: %(default)s)"
+        "--gpu", choices=[*roofline.CARDS], default="h100", help="(default: %(default)s)"
     )
     command.add_argument(
         "--json", type=_new_file, metavar="FILE", help="write the figures to a file"
@@ -199,12 +187,6 @@ def _bench(arguments: argparse.Namespace) -> int:
         return 2
 
 
-def _bench_numpy(arguments: argparse.Namespace) -> int:
-    results = [speed.measure(*case) for case in _progress(speed.CASES)]
-    print(speed.report(results))
-    return _write(arguments.json, speed.as_json(results)) if arguments.json else 0
-
-
 def _bench_bandwidth(arguments: argparse.Namespace) -> int:
     if arguments.plot and _lacks_matplotlib("--plot"):
         return 2
@@ -214,7 +196,7 @@ def _bench_bandwidth(arguments: argparse.Namespace) -> int:
     print("\n".join(bandwidth.report(record)))
     if status or not record["cells"]:
         return status or 1
-    return _draw(arguments.plot, pictures.fractions, record) if arguments.plot else 0
+    return _draw(arguments.plot, picture.fractions, record) if arguments.plot else 0
 
 
 def _bench_counters(arguments: argparse.Namespace) -> int:
@@ -224,7 +206,7 @@ def _bench_counters(arguments: argparse.Namespace) -> int:
     return status
 
 
-_BENCHES = {"numpy": _bench_numpy, "bandwidth": _bench_bandwidth, "counters": _bench_counters}
+_BENCHES = {"bandwidth": _bench_bandwidth, "counters": _bench_counters}
 
 
 def _accuracy(arguments: argparse.Namespace) -> int:
@@ -236,12 +218,12 @@ def _accuracy(arguments: argparse.Namespace) -> int:
 
 
 def _model(arguments: argparse.Namespace) -> int:
-    card = model.CARDS[arguments.gpu]
+    card = roofline.CARDS[arguments.gpu]
     if arguments.markdown and (status := _write(arguments.markdown, performance.document())):
         return status
     if not arguments.markdown:
-        print("\n".join(model.report(card)))
-    return _write(arguments.json, model.as_json(card)) if arguments.json else 0
+        print("\n".join(roofline.report(card)))
+    return _write(arguments.json, roofline.as_json(card)) if arguments.json else 0
 
 
 def _lacks_matplotlib(what: str) -> bool:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from cupylut.experiments.cells import FORMAT, Cell
-from cupylut.experiments.timing import FLOOR, Time
+from cupylut.benchmarks.cells import FORMAT, Cell
+from cupylut.measuring.timing import FLOOR, Time
 from cupylut.tables import KINDS
 
 H100 = "NVIDIA H100 80GB HBM3"

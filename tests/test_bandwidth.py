@@ -14,18 +14,9 @@ import pytest
 from made_up import H100, made_cell, made_record
 
 from cupylut import FUNCTIONS, cli
-from cupylut.experiments import (
-    bandwidth,
-    cells,
-    contestants,
-    hosttime,
-    pictures,
-    records,
-    rivals,
-    targets,
-    timing,
-)
-from cupylut.experiments.cells import Cell
+from cupylut.benchmarks import bandwidth, cells, contestants, hosttime, picture, targets
+from cupylut.benchmarks.cells import Cell
+from cupylut.measuring import records, rivals, timing
 
 LARGE = 1 << 28
 
@@ -181,7 +172,7 @@ def test_report() -> None:
 
 def test_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    pictures.fractions(tmp_path / "x.png", made_record(good_cells()[:3]))
+    picture.fractions(tmp_path / "x.png", made_record(good_cells()[:3]))
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 

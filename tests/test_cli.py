@@ -1,11 +1,9 @@
 """The command line, end to end, and the experiments behind it."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from samples import BFLOAT16
 
 import cupylut
 from cupylut import cli
-from cupylut.experiments import demo, rivals, speed
+from cupylut.measuring import rivals
+from cupylut.paper import demo
 
 OPTIMA = {"gelu": (4.64, 8.2e-6), "gelu_tanh": (4.43, 7.5e-6), "silu": (12.71, 3.9e-5)}
 
@@ -198,7 +197,7 @@ def test_a_picture_that_cannot_be_written_does_not_fail(
         ("demo --plot no/such/place.png", "there is no folder 'no/such'"),
         ("reproduce table1 --seconds -1", "-1: give a positive number"),
         ("bench bandwidth --seconds soon", "--seconds: soon: give a positive number"),
-        ("bench --plot place.png", "--plot is for bench bandwidth: leave it out"),
+        ("bench counters --plot place.png", "--plot is for bench bandwidth: leave it out"),
         ("bench counters --seconds 5", "--seconds is for bench bandwidth: leave it out"),
     ],
 )
@@ -259,23 +258,6 @@ def test_times_on_a_device() -> None:
     times = demo.times("gelu", cupylut.tabulate("gelu"), "cuda")
     assert list(times) == ["CuPy", "cupylut"]
     assert min(times.values()) > 0
-
-
-def test_benchmark_writes_what_it_measured(
-    quick: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(speed, "measure", partial(speed.measure, elements=5000, runs=5))
-    assert cli.main(["bench", "--json", "bench.json"]) == 0
-    output = capsys.readouterr().out
-    record = json.loads((quick / "bench.json").read_text())
-    assert {"environment", "results"} <= record.keys()
-    assert {"date", "platform", "processor", "commit"} <= record["environment"].keys()
-    assert record["environment"]["versions"].keys() >= {"python", "cupylut", "numpy", "scipy"}
-    assert [(r["function"], r["dtype"]) for r in record["results"]] == list(speed.CASES)
-    for r in record["results"]:
-        assert (r["elements"], r["runs"]) == (5000, 5)
-        assert 0 < r["at_least"] <= r["ratio"] <= r["at_most"]
-        assert f"{r['ratio']:.2f}x" in output
 
 
 @pytest.mark.parametrize(

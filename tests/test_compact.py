@@ -16,7 +16,7 @@ from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, CompactTable, load, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened
-from cupylut.experiments.counts import LOOP_BYTES
+from cupylut.benchmarks.counts import LOOP_BYTES
 from cupylut.fitting.compact import (
     DESIGNS,
     Design,

@@ -18,7 +18,7 @@ from cubin import (
 
 from cupylut import compiler, device, tabulate
 from cupylut.accuracy import DTYPES
-from cupylut.experiments.counts import LOOP_BYTES
+from cupylut.benchmarks.counts import LOOP_BYTES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 every_architecture = pytest.mark.parametrize(

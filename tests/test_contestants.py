@@ -1,12 +1,12 @@
-"""experiments/contestants.py: what is measured is what its name says."""
+"""benchmarks/contestants.py: what is measured is what its name says."""
 
 from functools import partial
 from typing import Any
 
 import pytest
 
-from cupylut.experiments import contestants
-from cupylut.experiments.formula import FUNCTIONS
+from cupylut.benchmarks import contestants
+from cupylut.benchmarks.formula import FUNCTIONS
 
 
 def test_torch_compile_compiles_every_function_and_dtype(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""experiments/counters.py: what ncu is asked for, and what is made of what it prints."""
+"""benchmarks/counters.py: what ncu is asked for, and what is made of what it prints."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cupylut import cli
-from cupylut.experiments import counters
+from cupylut.benchmarks import counters
 
 HEADER = (
     '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size",'

@@ -11,7 +11,7 @@ from samples import bits
 from scipy import special
 
 from cupylut.accuracy import as_dtype
-from cupylut.experiments import formula
+from cupylut.benchmarks import formula
 
 # The error in float32, in units of max(|x|, 1), that kernels/formula.cu states.
 ERRORS = {name: 2.0**-21 for name in formula.NAMES if name.startswith("accurate")}

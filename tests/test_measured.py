@@ -6,8 +6,9 @@ from pathlib import Path
 from made_up import H100, made_cell, made_record
 from test_bandwidth import FIGURE2, LARGE, good_cells
 
-from cupylut.experiments import counters, measured, performance, reproduce
-from cupylut.experiments.cells import Cell
+from cupylut.benchmarks import counters, measured, performance
+from cupylut.benchmarks.cells import Cell
+from cupylut.paper import reproduce
 
 SLOW = [
     made_cell("gelu", "float32", LARGE, copy=9.0, loop=9.5, gate=20.0, linear=10.0, fast=16.0),

@@ -1,10 +1,10 @@
-"""experiments/models.py: the paper's models, their twins and the activations put in."""
+"""paper/models.py: the paper's models, their twins and the activations put in."""
 
 from typing import Any
 
 import pytest
 
-from cupylut.experiments import activation, models
+from cupylut.paper import activation, models
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

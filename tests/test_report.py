@@ -1,4 +1,4 @@
-"""experiments/report.py: one page that needs nothing else."""
+"""paper/report.py: one page that needs nothing else."""
 
 import json
 import re
@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import pytest
 
 from cupylut import cli
-from cupylut.experiments import pictures, report, reproduce, summary
-from cupylut.experiments.timing import Time
+from cupylut.measuring.timing import Time
+from cupylut.paper import pictures, report, reproduce, summary
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 CHROMIUM = next(

@@ -12,9 +12,9 @@ from scipy.special import expit, ndtr
 
 import cupylut
 from cupylut import cli
-from cupylut.experiments import (
+from cupylut.measuring import environment, timing
+from cupylut.paper import (
     activation,
-    environment,
     figure1,
     figure2,
     losses,
@@ -23,7 +23,6 @@ from cupylut.experiments import (
     reproduce,
     summary,
     table1,
-    timing,
 )
 
 torch = pytest.importorskip("torch")

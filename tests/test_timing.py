@@ -1,4 +1,4 @@
-"""experiments/timing.py, summary.py, records.py: turns, quartiles, who is fastest, limits."""
+"""measuring/timing.py, records.py, paper/summary.py: turns, quartiles, who wins, limits."""
 
 import time
 from functools import partial
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cupylut.experiments import records, summary, timing
+from cupylut.measuring import records, timing
+from cupylut.paper import summary
 
 
 def test_contestants_take_turns() -> None:

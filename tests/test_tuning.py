@@ -3,7 +3,7 @@
 import pytest
 from cubin import ARCHITECTURES
 
-from cupylut.experiments.counts import LOOP_BYTES
+from cupylut.benchmarks.counts import LOOP_BYTES
 from cupylut.tuning import TUNINGS, tuning
 
 

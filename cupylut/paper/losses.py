@@ -13,8 +13,8 @@ import numpy as np
 
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS
+from ..measuring.rivals import torch_function
 from ..tabulate import tabulate
-from .rivals import torch_function
 from .table1 import domains
 
 MODELS = ("gelu_tanh", "silu")

@@ -10,9 +10,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from ..measuring.timing import Time, fastest, measure
 from .activation import AS_WRITTEN, FUSED, OURS, USES, contestants
 from .models import ARCHITECTURES, Reduction, build, tokens, with_activation
-from .timing import Time, fastest, measure
 
 MODEL = "GPT-2"
 WHO = (AS_WRITTEN, FUSED, OURS)

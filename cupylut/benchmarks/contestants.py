@@ -16,14 +16,15 @@ import numpy as np
 from .. import defaults, gated
 from ..accuracy import as_dtype
 from ..compiler import require_cupy
+from ..measuring.environment import installed
+from ..measuring.records import leaving_out
+from ..measuring.rivals import as_tensor, expression, normal, special_functions, torch_function
+from ..measuring.timing import FLOOR, Run
+from ..paper import activation
 from ..tables import KINDS, Table
 from ..tabulate import tabulate
-from . import activation, formula
+from . import formula
 from .cells import EAGER, EMPTY_LOOP, GATED, NEW_GELU, TORCH_COMPILE
-from .environment import installed
-from .records import leaving_out
-from .rivals import as_tensor, expression, normal, special_functions, torch_function
-from .timing import FLOOR, Run
 
 FUNCTIONS = (*formula.FUNCTIONS, GATED)
 
@@ -140,7 +141,7 @@ def torch_expression(function: str) -> Callable[..., Any]:
 
 
 def new_gelu(x: Any) -> Any:
-    """OpenAI's GELU as GPT-2 has it, a kernel for each operation: `model.NEW_GELU_KERNELS`."""
+    """OpenAI's GELU as GPT-2 has it, a kernel for each operation: `roofline.NEW_GELU_KERNELS`."""
     return 0.5 * x * (1.0 + (0.7978845608028654 * (x + 0.044715 * x**3)).tanh())
 
 

@@ -12,11 +12,11 @@ from operator import itemgetter
 from typing import Any
 
 from ..compiler import require_cupy
+from ..measuring.environment import installed
+from ..measuring.records import Limit, Progress, head, leaving_out
 from . import activation, figure1, figure2, losses, table1
 from .demo import TABLE1
-from .environment import installed
 from .models import ARCHITECTURES, Reduction
-from .records import Limit, Progress, head, leaving_out
 
 FORMAT = "cupylut results 1"
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..accuracy import all_inputs, as_dtype, correctly_rounded, ulp, widened
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS, as_function
+from ..measuring.environment import installed
+from ..measuring.rivals import torch_function
 from ..tables import CompactTable, LinearTable, PolynomialTable
 from ..tabulate import most_accurate_kind, tabulate
-from .environment import installed
-from .rivals import torch_function
 
 SIGNIFICANDS = 512
 """How many of each binade are sampled."""

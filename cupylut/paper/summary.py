@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from textwrap import wrap
 from typing import Any, TypeAlias
 
+from ..measuring.timing import FLOOR, Time, microseconds, ratio
 from .activation import AS_WRITTEN, COMPILED, FUSED, LINEAR, OURS, USES
 from .figure1 import WHO
 from .figure2 import GAINS, LENGTH
 from .losses import SIZE
-from .timing import FLOOR, Time, ratio
 
 Record: TypeAlias = Mapping[str, Any]
 
@@ -294,11 +294,6 @@ def _time(times: Record, who: str) -> str:
     if who == FLOOR:
         return microseconds(median)
     return f"{microseconds(median)} ({times[FLOOR]['median'] / median:.2f})"
-
-
-def microseconds(time: float) -> str:
-    """Three digits or more."""
-    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"
 
 
 def _figure1(rows: Sequence[Record]) -> Section:

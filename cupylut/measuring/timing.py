@@ -154,3 +154,8 @@ def ratio(slow: Time, fast: Time) -> tuple[float, float, float]:
     At least is the lower quartile of one by the upper quartile of the other; at most the reverse.
     """
     return slow.median / fast.median, slow.low / fast.high, slow.high / fast.low
+
+
+def microseconds(time: float) -> str:
+    """Three digits or more."""
+    return f"{time:,.0f}" if time >= 100 else f"{time:.3g}"

@@ -7,12 +7,12 @@ Each resource of the GPU takes its own time for an element, and the slowest one 
     units     instructions that a unit executes / (SMs · clock · lanes of the unit)
     shared    passes through shared memory / (SMs · clock), for 32 elements
 
-Instructions are those of the vector loop (`counts.py`), passes those of the table's reads for
-N(0, 1) inputs (`banks.py`) and of the vectors themselves, since loads and stores of global memory
-go through the same 128 bytes a clock. The fraction of copy bandwidth is the memory's time divided
-by the slowest one's. 1.00 says that nothing but the memory stands in the way of a large array, not
-that the kernel reaches it: latency, launch, filling the table, and a clock that sinks under load
-are not in the model, and no copy reaches the published bytes a second.
+Instructions are those of the vector loop (`counts.py`), passes those of the table's reads for N(0,
+1) inputs (`bank_conflicts.py`) and of the vectors themselves, since loads and stores of global
+memory go through the same 128 bytes a clock. The fraction of copy bandwidth is the memory's time
+divided by the slowest one's. 1.00 says that nothing but the memory stands in the way of a large
+array, not that the kernel reaches it: latency, launch, filling the table, and a clock that sinks
+under load are not in the model, and no copy reaches the published bytes a second.
 """
 
 import json
@@ -24,13 +24,14 @@ from typing import TypeAlias
 
 from ..accuracy import as_dtype
 from ..defaults import product_table
+from ..measuring import records
+from ..measuring.records import RESULTS
 from ..tables import Table
 from ..tables.shared_memory import BANKS, WARP, WORD_BYTES
 from ..tabulate import tabulate
-from . import banks, cells, formula, records
+from . import bank_conflicts, cells, formula
 from .cells import Cell
 from .counts import COUNTS, LOOP_BYTES, Case
-from .records import RESULTS
 
 SCHEDULERS = 4  # of an SM; each issues an instruction for 32 lanes a clock
 ALU_LANES, SPECIAL_LANES = 64, 16  # of an SM
@@ -122,13 +123,17 @@ def table_of(case: Case) -> Table | None:
 def simulated_passes(case: Case, inputs: str = "N(0, 1)") -> float:
     """The passes of a warp's lookups of one element each."""
     table = table_of(case)
-    return 0.0 if table is None else banks.simulate(table, banks.inputs(inputs, as_dtype(case[0])))
+    return (
+        0.0
+        if table is None
+        else bank_conflicts.simulate(table, bank_conflicts.inputs(inputs, as_dtype(case[0])))
+    )
 
 
 def predict(card: Card, case: Case) -> Prediction:
     """One case on one card."""
     count, table = COUNTS[case][card.architecture], table_of(case)
-    reads = [] if table is None else banks.reads(table)
+    reads = [] if table is None else bank_conflicts.reads(table)
     item_bytes = as_dtype(case[0]).itemsize
     elements = LOOP_BYTES // item_bytes
     moved = item_bytes * (3 if case[1] == "product" else 2)

@@ -20,10 +20,11 @@ from typing import Any
 
 from .. import gated
 from ..compiler import require_cupy
-from . import environment, formula
+from ..measuring import environment
+from ..measuring.rivals import normal
+from ..measuring.timing import Run
+from . import formula
 from .contestants import tables
-from .rivals import normal
-from .timing import Run
 
 FORMAT = "cupylut counters 1"
 
@@ -90,7 +91,7 @@ def run() -> None:
 
 def command(ncu: str) -> list[str]:
     """The command line that has ncu look on."""
-    code = "from cupylut.experiments import counters; counters.run()"
+    code = "from cupylut.benchmarks import counters; counters.run()"
     return [
         ncu,
         *("--csv", "--page", "raw", "--clock-control", "none", "--print-units", "base"),

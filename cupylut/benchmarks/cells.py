@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from ..accuracy import as_dtype
+from ..measuring.timing import CLOSE, FLOOR, Time
 from ..tables import KINDS, UnroundedTable
-from .timing import CLOSE, FLOOR, Time
 
 FORMAT = "cupylut bandwidth 1"
 

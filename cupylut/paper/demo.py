@@ -11,11 +11,11 @@ from ..compiler import require_cupy
 from ..data import minilm_gelu_inputs
 from ..declaration import Function
 from ..functions import FUNCTIONS
+from ..measuring.environment import installed
+from ..measuring.rivals import expression, normal, special_functions, torch_function
+from ..measuring.timing import CLOSE, Run, measure
 from ..search import search
 from ..tables import LinearTable, Table
-from .environment import installed
-from .rivals import expression, normal, special_functions, torch_function
-from .timing import CLOSE, Run, measure
 
 SAMPLES = 1_000_000
 

@@ -24,13 +24,12 @@ from typing import Any
 
 from ..accuracy import as_dtype
 from ..compiler import require_cupy
+from ..measuring.environment import installed
+from ..measuring.records import Limit, Progress, head, leaving_out
+from ..measuring.timing import FLOOR, Run, measure, microseconds
 from . import cells, contestants, hosttime, targets
 from .cells import FORMAT, Cell
-from .environment import installed
 from .formula import DTYPES
-from .records import Limit, Progress, head, leaving_out
-from .summary import microseconds
-from .timing import FLOOR, Run, measure
 
 # Read before each call on a GPU: several times its caches.
 FLUSHED_BYTES = 512 * 2**20

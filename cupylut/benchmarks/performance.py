@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import banks, formula, measured, model
+from ..measuring.records import RESULTS
+from . import bank_conflicts, formula, measured, roofline
 from .counts import COUNTS, Case
-from .records import RESULTS
 
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
 # the most and the fewest that stand for them; none where there is no such table.
@@ -103,8 +103,9 @@ one pass: as direct tables are *predicted* to be at the memory limit, it has not
 PAPER = f"""\
 ## The paper's 8.9×
 
-The paper's largest gain, {model.PAPER_GAIN}×, is that of OpenAI's GELU on an A6000. GPT-2 computes
-0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) with a kernel for each operation, all bound by memory:
+The paper's largest gain, {roofline.PAPER_GAIN}×, is that of OpenAI's GELU on an A6000. GPT-2
+computes 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) with a kernel for each operation, all bound by
+memory:
 """
 
 PAPER_END = """\
@@ -133,22 +134,23 @@ Where a formula branches, both ways are counted, so formulas may be a little fas
 
 def loads() -> Iterator[str]:
     """The predicted fractions of copy bandwidth, a row a case."""
-    yield "| dtype | table | function | " + " | ".join(c.name for c in model.CARDS.values()) + " |"
-    yield "|---|---|---|" + "---:|" * len(model.CARDS)
+    names = " | ".join(card.name for card in roofline.CARDS.values())
+    yield f"| dtype | table | function | {names} |"
+    yield "|---|---|---|" + "---:|" * len(roofline.CARDS)
     for case in COUNTS:
-        cells = (load(model.predict(card, case)) for card in model.CARDS.values())
+        cells = (load(roofline.predict(card, case)) for card in roofline.CARDS.values())
         yield f"| {' | '.join(case)} | {' | '.join(cells)} |"
 
 
-def load(p: model.Prediction) -> str:
+def load(p: roofline.Prediction) -> str:
     """One cell: the fraction, and the busiest resource but memory."""
     return f"{p.copy_fraction:.2f} ({p.busiest} {p.load:.2f})"
 
 
 def passes() -> Iterator[str]:
     """The simulated passes, a row a table."""
-    yield "| dtype | table | function | reads | " + " | ".join(banks.INPUTS) + " |"
-    yield "|---|---|---|---:|" + "---:|" * len(banks.INPUTS)
+    yield "| dtype | table | function | reads | " + " | ".join(bank_conflicts.INPUTS) + " |"
+    yield "|---|---|---|---:|" + "---:|" * len(bank_conflicts.INPUTS)
     for case in COUNTS:
         if case[1] not in (*formula.NAMESPACES, "product"):
             yield passes_of(case)
@@ -156,8 +158,8 @@ def passes() -> Iterator[str]:
 
 def passes_of(case: Case) -> str:
     """One of these rows."""
-    reads = model.predict(model.CARDS["h100"], case).reads_in_words
-    cells = (f"{model.simulated_passes(case, inputs):.1f}" for inputs in banks.INPUTS)
+    reads = roofline.predict(roofline.CARDS["h100"], case).reads_in_words
+    cells = (f"{roofline.simulated_passes(case, inputs):.1f}" for inputs in bank_conflicts.INPUTS)
     return f"| {' | '.join(case)} | {reads} | {' | '.join(cells)} |"
 
 
@@ -166,7 +168,7 @@ def budgets() -> Iterator[str]:
     yield "| | aim | reached |"
     yield "|---|---:|---:|"
     for what, aim, cases in BUDGETS:
-        reached = [model.predict(model.CARDS["h100"], case).instructions for case in cases]
+        reached = [roofline.predict(roofline.CARDS["h100"], case).instructions for case in cases]
         figures = "–".join(f"{figure:.1f}" for figure in reached)
         missed = " (missed)" if max(reached) > aim else ""
         yield f"| {what} | {aim:g} | {figures}{missed} |"
@@ -176,10 +178,10 @@ def paper() -> Iterator[str]:
     """The chain of kernels and what replaces it."""
     yield "| kernel | bytes an element, float32 | *predicted* ps |"
     yield "|---|---:|---:|"
-    steps = tuple(model.paper())
-    for name, arrays in model.NEW_GELU_KERNELS:
+    steps = tuple(roofline.paper())
+    for name, arrays in roofline.NEW_GELU_KERNELS:
         moved = 4 * (arrays + 1)
-        yield f"| {name} | {moved} | {moved / model.PAPER_CARD.bytes_per_second * 1e12:.2f} |"
+        yield f"| {name} | {moved} | {moved / roofline.PAPER_CARD.bytes_per_second * 1e12:.2f} |"
     yield ""
     yield "| | bytes an element | *predicted* ps | *predicted* gain |"
     yield "|---|---:|---:|---:|"
@@ -192,7 +194,7 @@ def cards() -> Iterator[str]:
     """What is published."""
     yield "| *published* | memory | SMs | clock | FMA lanes an SM | FP64 lanes an SM |"
     yield "|---|---:|---:|---:|---:|---:|"
-    for c in model.CARDS.values():
+    for c in roofline.CARDS.values():
         yield (
             f"| {c.name} | {c.bytes_per_second / 1e12:.4g} TB/s | {c.processors} | "
             f"{c.clock / 1e9:.2f} GHz | {c.fma_lanes} | {c.double_lanes} |"

@@ -1,9 +1,8 @@
-"""The experiments in pictures, with matplotlib (the extra `plot`), imported when one is drawn."""
+"""The experiments in pictures."""
 
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import cycle
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,24 +10,14 @@ from numpy.typing import NDArray
 
 from ..declaration import Float64Array
 from ..functions import FUNCTIONS
+from ..measuring.figures import STYLES, add_legend, new_figure, set_ticks
+from ..measuring.timing import FLOOR
 from ..tables import LinearTable
-from . import cells, table1
+from . import table1
 from .demo import Comparison, Inputs
 from .figure1 import WHO
 from .summary import Record, shown_size
-from .timing import FLOOR
 
-WIDTH = 8.0
-"""Inches."""
-
-# Okabe and Ito's colours, told apart by colour-blind readers too, and in grey by their dashes.
-STYLES = (
-    ("#D55E00", (4, 1.5)),
-    ("#0072B2", (1, 0)),
-    ("#009E73", (1.5, 1.5)),
-    ("#CC79A7", (6, 1.5, 1.5, 1.5)),
-    ("#000000", (3, 3)),
-)
 _BACKGROUND = "#DDDDDD"
 
 # What a model takes without its activations.
@@ -111,8 +100,8 @@ def _errors_by_size(figure: Any, record: Record) -> None:
     panels[0, 1].set_title("max |e|, held-out inputs", fontsize="medium")
     for axes in panels[-1]:
         axes.set_xlabel("nodes")
-        _ticks(axes, {row["size"] for row in rows})
-    _legend(figure, panels[0, 0])
+        set_ticks(axes, {row["size"] for row in rows})
+    add_legend(figure, panels[0, 0])
 
 
 def _speed(figure: Any, record: Record) -> None:
@@ -130,11 +119,11 @@ def _speed(figure: Any, record: Record) -> None:
                 axes.loglog(x, y, color=color, dashes=dashes, marker="o", ms=4, label=name)
         axes.axhline(1, color="0.5", lw=1)
         axes.set_title(" ".join(case), fontsize="medium")
-        _ticks(axes, {row["tokens"] for row in of})
+        set_ticks(axes, {row["tokens"] for row in of})
         axes.set_xlabel("tokens")
         axes.grid(color="0.8", lw=0.5)
     panels[0].set_ylabel("copy's time / time")
-    _legend(figure, panels[0])
+    add_legend(figure, panels[0])
 
 
 def _figure1(figure: Any, record: Record) -> None:
@@ -155,7 +144,7 @@ def _figure1(figure: Any, record: Record) -> None:
         axes.set_xticks(place, [str(r["tokens"]) for r in of])
         axes.set(ylabel=f"ms, {dtype}", yscale="linear")
     panels[-1].set_xlabel("tokens")
-    _legend(figure, panels[0])
+    add_legend(figure, panels[0])
 
 
 def _figure2(figure: Any, record: Record) -> None:
@@ -171,12 +160,12 @@ def _figure2(figure: Any, record: Record) -> None:
             axes.semilogx(x, y, color=color, dashes=dashes, marker="o", ms=4, label=model)
             axes.fill_between(x, least, most, color=color, alpha=0.12, lw=0)
         axes.axhline(1, color="0.5", lw=1)
-        _ticks(axes, {row["batch"] for row in of})
+        set_ticks(axes, {row["batch"] for row in of})
         axes.set_title(dtype, fontsize="medium")
         axes.set_xlabel("batch")
         axes.grid(color="0.8", lw=0.5)
     panels[0].set_ylabel("as written / cupylut")
-    _legend(figure, panels[0])
+    add_legend(figure, panels[0])
 
 
 def demo_errors(
@@ -190,61 +179,9 @@ def demo_errors(
         c.name: {"paper's Min, Max": c.paper.table, "optimal Min, Max": c.optimal.table}
         for c in comparisons
     }
-    figure = _figure(3.2 * len(tables))
+    figure = new_figure(3.2 * len(tables))
     _error_curves(figure, tables, dict.fromkeys(tables, inputs.values))
     figure.savefig(path, format="png")
-
-
-def fractions(path: str | os.PathLike[str], record: Record) -> None:
-    """Draw the fractions of copy bandwidth in a record of `bandwidth` into a PNG file.
-
-    Raises ImportError without matplotlib, and OSError where the file cannot be written.
-    """
-    measured = cells.of(record)
-    functions = list(dict.fromkeys(cell.function for cell in measured))
-    dtypes = list(dict.fromkeys(cell.dtype for cell in measured))
-    names = dict.fromkeys(w for cell in measured for w in cell.times if w not in cells.FLOORS)
-    figure = _figure(1 + 2.4 * len(functions))
-    panels = figure.subplots(len(functions), len(dtypes), sharex=True, sharey=True, squeeze=False)
-    for row, function in zip(panels, functions, strict=True):
-        for axes, dtype in zip(row, dtypes, strict=True):
-            here = [cell for cell in measured if (cell.function, cell.dtype) == (function, dtype)]
-            here.sort(key=lambda cell: cell.elements)
-            for who, style in zip(names, cycle(_LINES), strict=False):
-                of = [cell for cell in here if who in cell.times]
-                x = [cell.elements for cell in of]
-                y = [cell.copy_fraction[who] for cell in of]
-                axes.loglog(x, y, label=who, ms=3, lw=1.2, **style)
-            axes.axhline(1, color="0.5", lw=1)
-            axes.grid(color="0.8", lw=0.5)
-            axes.set_title(f"{function} {dtype}", fontsize="medium")
-        row[0].set_ylabel("copy's time / time")
-    for axes in panels[-1]:
-        axes.set_xlabel("elements")
-    _legend(figure, panels[0, 0])
-    figure.savefig(path, format="png")
-
-
-# Every colour with one marker, then with the next.
-_LINES = [
-    {"color": color, "dashes": dashes, "marker": marker}
-    for marker in "os^"
-    for color, dashes in STYLES
-]
-
-
-def _ticks(axes: Any, values: Iterable[int]) -> None:
-    """These and no others, on a logarithmic axis."""
-    places = sorted(values)
-    axes.set_xticks(places, [str(value) for value in places])
-    axes.xaxis.minorticks_off()
-
-
-def _legend(figure: Any, axes: Any) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="outside upper center", ncols=min(4, len(labels)), frameon=False
-    )
 
 
 _PICTURES: Mapping[str, tuple[str, float, Callable[[Any, Record], None]]] = {
@@ -268,7 +205,7 @@ def svg(record: Record, key: str) -> bytes:
     from matplotlib import rc_context  # noqa: TID251
 
     _, height, draw = _PICTURES[key]
-    figure = _figure(height)
+    figure = new_figure(height)
     draw(figure, record)
     file = io.BytesIO()
     with rc_context({"svg.hashsalt": "cupylut"}):
@@ -283,14 +220,8 @@ def png(path: str | os.PathLike[str], record: Record) -> None:
     """
     found = [_PICTURES[key][1:] for key in keys(record)]
     heights = [height for height, _ in found]
-    figure = _figure(sum(heights))
+    figure = new_figure(sum(heights))
     parts = figure.subfigures(len(found), 1, height_ratios=heights, squeeze=False)[:, 0]
     for part, (_, draw) in zip(parts, found, strict=True):
         draw(part, record)
     figure.savefig(path, format="png")
-
-
-def _figure(height: float) -> Any:
-    from matplotlib.figure import Figure  # noqa: TID251
-
-    return Figure(figsize=(WIDTH, height), dpi=120, layout="constrained")

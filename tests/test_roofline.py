@@ -1,4 +1,4 @@
-"""experiments/banks.py, counts.py and model.py: what the predicted speeds are made of.
+"""benchmarks/bank_conflicts.py, counts.py and roofline.py: what the predicted speeds are made of.
 
 The counts are those of the machine code; the simulated passes follow from entries that give the
 tables' results; the model's arithmetic is redone by hand.
@@ -20,8 +20,9 @@ from made_up import made_cell, made_record
 
 from cupylut import cli, device, tabulate
 from cupylut.accuracy import all_inputs, as_dtype, widened
-from cupylut.experiments import banks, formula, model, performance, records
-from cupylut.experiments.counts import ARCHITECTURES, COUNTS, LOOP_BYTES, Case, Count, parse
+from cupylut.benchmarks import bank_conflicts, formula, performance, roofline
+from cupylut.benchmarks.counts import ARCHITECTURES, COUNTS, LOOP_BYTES, Case, Count, parse
+from cupylut.measuring import records
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
 from cupylut.tables.shared_memory import BANKS, passes
@@ -51,10 +52,12 @@ def loop(case: Case, architecture: int) -> list[str]:
         defines = formula.defines(formula.name(kind, function), dtype)
         cubin = compile_kernel("formula.cu", tuple(defines.items()), architecture)
     elif kind == "product":
-        defines = device.defines((model.table_of(case),), as_dtype(dtype))
+        defines = device.defines((roofline.table_of(case),), as_dtype(dtype))
         cubin = compile_kernel("gated.cu", tuple(defines.items()), architecture)
     else:
-        cubin = compile_kernel("elementwise.cu", lookup_defines(model.table_of(case)), architecture)
+        cubin = compile_kernel(
+            "elementwise.cu", lookup_defines(roofline.table_of(case)), architecture
+        )
     with TemporaryDirectory() as folder:
         found = vector_loop(instructions(cubin, entry, Path(folder)))
     return [line for line in found if not line.endswith(":")]
@@ -111,7 +114,7 @@ def test_counts_elsewhere(dtype: str, kind: str, function: str, architecture: in
 def test_the_aims_hold() -> None:
     for what, aim, cases in performance.BUDGETS:
         for case in cases:
-            assert model.predict(model.CARDS["h100"], case).instructions <= aim, what
+            assert roofline.predict(roofline.CARDS["h100"], case).instructions <= aim, what
 
 
 @pytest.mark.exhaustive
@@ -136,7 +139,7 @@ def test_reads_are_those_of_the_machine_code(case: Case) -> None:
     ]
     widths = {"": 4, "U16": 2, "64": 8, "128": 16}
     lanes = stored_bytes(code) // as_dtype(case[0]).itemsize
-    reads = banks.reads(model.table_of(case))
+    reads = bank_conflicts.reads(roofline.table_of(case))
     assert Counter(widths[width] for width in found) == Counter(w for _, w in reads * lanes)
 
 
@@ -177,16 +180,16 @@ COMPACT = [table for table in LOOKUPS if table[1] == "compact"]
 )
 def test_compact_tables_have_no_conflicts(case: Case, patterns: list[int]) -> None:
     """A pass a plane for any inputs, NaN and infinities too."""
-    table = model.table_of(case)
+    table = roofline.table_of(case)
     x = np.array(patterns, np.uint16).view(as_dtype(case[0]))
-    assert banks.simulate(table, x) == len(banks.reads(table))
+    assert bank_conflicts.simulate(table, x) == len(bank_conflicts.reads(table))
 
 
 @pytest.mark.parametrize("case", COMPACT, ids="-".join)
 def test_compact_entries_are_those_of_the_result(case: Case) -> None:
-    table = model.table_of(case)
+    table = roofline.table_of(case)
     x = every(table)
-    number = banks.entry_numbers(table, x)
+    number = bank_conflicts.entry_numbers(table, x)
     assert number.min() == 0
     assert number.max() < BANKS
     planes = table.entries.reshape(-1, BANKS).astype(float)
@@ -211,7 +214,7 @@ def test_linear_entries_are_those_of_the_result(dtype: str, eps: float) -> None:
     table = tabulate("silu", dtype, kind="linear")
     x = every(table)
     x = x[x != 0]  # which is kept
-    slope, intercept = table.entries[banks.entry_numbers(table, x)].T.astype(float)
+    slope, intercept = table.entries[bank_conflicts.entry_numbers(table, x)].T.astype(float)
     low, high = (float(table.parameters[0][name]) for name in ("low", "high"))
     want = widened(table(x))
     got = slope * np.clip(widened(x), low, high) + intercept
@@ -222,7 +225,7 @@ def test_linear_entries_are_those_of_the_result(dtype: str, eps: float) -> None:
 def test_direct_entries_are_the_results(dtype: str) -> None:
     table = tabulate("gelu", dtype)
     x = all_inputs(table.dtype)
-    places = banks.entry_numbers(table, x)
+    places = bank_conflicts.entry_numbers(table, x)
     right = table.entries[places] == table(x).view(np.uint16)
     # Near zero the kernel computes the result, and where it is x it takes x.
     assert right[np.abs(widened(x)) > 0.1].mean() > 0.5
@@ -233,7 +236,7 @@ def test_direct_entries_are_the_results(dtype: str) -> None:
 def test_gate_entries_are_those_of_the_result() -> None:
     table = tabulate("gelu")
     x = every(table)
-    layout, number = table.layout, banks.entry_numbers(table, x)
+    layout, number = table.layout, bank_conflicts.entry_numbers(table, x)
     c, rest = unpack(table.words)
     a = np.fmin(np.abs(widened(x)), layout.limit)
     d = layout.coordinate(a) - number * layout.step
@@ -246,7 +249,7 @@ def test_gate_entries_are_those_of_the_result() -> None:
 def test_polynomial_entries_are_those_of_the_result(function: str, dtype: str) -> None:
     table = tabulate(function, dtype, kind="polynomial")
     x = every(table)
-    number, y = banks.entry_numbers(table, x), np.empty(x.size)
+    number, y = bank_conflicts.entry_numbers(table, x), np.empty(x.size)
     for side, on in ((table.left, x <= 0), (table.right, x > 0)):
         a = np.fmin(np.abs(x[on]), side.layout.limit)
         start = side.layout.middles()[side.layout.segment(a)]
@@ -266,7 +269,7 @@ def test_polynomial_entries_are_those_of_the_result(function: str, dtype: str) -
 def test_prediction_by_hand() -> None:
     """bfloat16 direct on an H100: the slowest of memory, issue, units and shared memory."""
     case = ("bfloat16", "direct", "gelu")
-    p = model.predict(model.CARDS["h100"], case)
+    p = roofline.predict(roofline.CARDS["h100"], case)
     count = COUNTS[case][90]
     clocks = 132 * 1.98e9
     assert p.instructions == count.instructions / 16
@@ -290,27 +293,29 @@ def test_prediction_by_hand() -> None:
 
 def test_bounds() -> None:
     """A card with slow double precision is bound by that; one with fast memory by the kernel."""
-    slow = model.predict(model.CARDS["a6000"], ("float64", "linear", "gelu"))
+    slow = roofline.predict(roofline.CARDS["a6000"], ("float64", "linear", "gelu"))
     assert slow.bound == "FP64"
     assert slow.copy_fraction == slow.seconds["memory"] / slow.seconds["FP64"] < 1
-    fast = model.predict(model.CARDS["b200"], ("float16", "linear", "gelu"))
+    fast = roofline.predict(roofline.CARDS["b200"], ("float16", "linear", "gelu"))
     assert fast.bound == "shared"
-    every_case = [model.predict(card, case) for card in model.CARDS.values() for case in COUNTS]
+    every_case = [
+        roofline.predict(card, case) for card in roofline.CARDS.values() for case in COUNTS
+    ]
     assert all(0 < p.copy_fraction <= 1 for p in every_case)
     assert all((p.copy_fraction == 1) == (p.load <= 1) for p in every_case)
 
 
 def test_the_papers_gain_is_the_fusion() -> None:
-    chain, fused, tabulated = model.paper()
+    chain, fused, tabulated = roofline.paper()
     assert chain.moved_bytes == 4 * (6 * 2 + 2 * 3)
     assert fused.gain == pytest.approx(chain.moved_bytes / fused.moved_bytes) == 9
     assert tabulated.gain == 1
-    assert abs(fused.gain * tabulated.gain / model.PAPER_GAIN - 1) < 0.01
+    assert abs(fused.gain * tabulated.gain / roofline.PAPER_GAIN - 1) < 0.01
 
 
 def test_measurements_stand_beside(tmp_path: Path) -> None:
     """Of the largest array, on the same card."""
-    case, card = ("bfloat16", "direct", "gelu"), model.CARDS["h100"]
+    case, card = ("bfloat16", "direct", "gelu"), roofline.CARDS["h100"]
     measured = [
         made_cell("gelu", "bfloat16", 1 << 28, copy=2.0, direct=2.5),
         made_cell("gelu", "bfloat16", 1 << 10, copy=2.0, direct=4.0),
@@ -318,28 +323,28 @@ def test_measurements_stand_beside(tmp_path: Path) -> None:
     ]
     (tmp_path / "h100.json").write_text(json.dumps(made_record(measured)))
     (tmp_path / "another.json").write_text(json.dumps([1]))
-    on_card = model.measured_on(card, tmp_path)
+    on_card = roofline.measured_on(card, tmp_path)
     assert on_card == measured
-    assert model.measured(case, on_card) == 0.8
-    assert model.measured(("float32", "product", "silu"), on_card) == 0.625
-    assert model.measured(("float16", "direct", "gelu"), on_card) is None
-    assert model.measured_on(model.CARDS["h200"], tmp_path) == []
-    lines = "\n".join(model.report(card, tmp_path))
+    assert roofline.measured(case, on_card) == 0.8
+    assert roofline.measured(("float32", "product", "silu"), on_card) == 0.625
+    assert roofline.measured(("float16", "direct", "gelu"), on_card) is None
+    assert roofline.measured_on(roofline.CARDS["h200"], tmp_path) == []
+    lines = "\n".join(roofline.report(card, tmp_path))
     assert lines.count("not measured") == len(COUNTS) - 2
     assert lines.count("0.80\n") == 1
 
 
-@pytest.mark.parametrize("gpu", model.CARDS)
+@pytest.mark.parametrize("gpu", roofline.CARDS)
 def test_command(
     gpu: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["model", "--gpu", gpu, "--json", "model.json"]) == 0
     printed = capsys.readouterr().out
-    assert model.CARDS[gpu].name in printed
+    assert roofline.CARDS[gpu].name in printed
     assert "Predicted" in printed
-    on_card = model.measured_on(model.CARDS[gpu])
-    fractions = [model.measured(case, on_card) for case in COUNTS]
+    on_card = roofline.measured_on(roofline.CARDS[gpu])
+    fractions = [roofline.measured(case, on_card) for case in COUNTS]
     assert printed.count("not measured") == fractions.count(None)
     record = json.loads(Path("model.json").read_text(encoding="utf-8"))
     assert record["model"].startswith("predicted")
@@ -364,31 +369,31 @@ def test_what_the_document_says() -> None:
     """The claims in its prose."""
 
     def fraction(gpu: str, case: Case) -> float:
-        return model.predict(model.CARDS[gpu], case).copy_fraction
+        return roofline.predict(roofline.CARDS[gpu], case).copy_fraction
 
     at_the_limit = [case for case in COUNTS if case[0] != "float64"]
     assert all(fraction(g, c) == 1 for g in ("a6000", "a100", "h100") for c in at_the_limit)
     formulas = [case for case in COUNTS if case[1] == "formula"]
     wide = [case for case in formulas if case[0] == "float32"]
     narrow = [case for case in formulas if case[0] != "float32"]
-    assert all(fraction(gpu, case) == 1 for gpu in model.CARDS for case in wide)
+    assert all(fraction(gpu, case) == 1 for gpu in roofline.CARDS for case in wide)
     assert any(fraction("h200", case) < 1 for case in narrow)
     fast = [case for case in COUNTS if case[1] == "fast"]
-    assert all(fraction(gpu, case) == 1 for gpu in model.CARDS for case in fast)
-    for gpu, card in model.CARDS.items():
+    assert all(fraction(gpu, case) == 1 for gpu in roofline.CARDS for case in fast)
+    for gpu, card in roofline.CARDS.items():
         for dtype, _, function in fast:
             tables = (c for c in LOOKUPS if c[0] == dtype and c[1] in ("direct", "compact", "gate"))
-            most = model.predict(card, (dtype, "fast", function)).instructions
-            assert all(model.predict(card, c).instructions > most for c in tables), gpu
+            most = roofline.predict(card, (dtype, "fast", function)).instructions
+            assert all(roofline.predict(card, c).instructions > most for c in tables), gpu
     assert all(fraction("b200", case) < 1 for case in narrow)
-    for gpu, card in model.CARDS.items():
+    for gpu, card in roofline.CARDS.items():
         for dtype, kind, function in COMPACT:
             direct, full = ((dtype, other, "gelu") for other in ("direct", "full"))
             assert fraction(gpu, direct) == fraction(gpu, full) == 1
             assert round(fraction(gpu, (dtype, kind, function)), 2) >= 0.97
-            assert model.predict(card, full).load > 0.8 * model.predict(card, direct).load
+            assert roofline.predict(card, full).load > 0.8 * roofline.predict(card, direct).load
     polynomial = ("float64", "polynomial", "gelu")
-    bounds = {gpu: model.predict(card, polynomial).bound for gpu, card in model.CARDS.items()}
+    bounds = {gpu: roofline.predict(card, polynomial).bound for gpu, card in roofline.CARDS.items()}
     assert [gpu for gpu, bound in bounds.items() if bound == "FP64"] == ["a6000"]
     assert [gpu for gpu, bound in bounds.items() if bound == "shared"] == ["h200", "b200"]
 

@@ -1,10 +1,10 @@
-"""experiments/accuracy.py: docs/accuracy.md is what the command writes."""
+"""benchmarks/accuracy.py: docs/accuracy.md is what the command writes."""
 
 from pathlib import Path
 
 import pytest
 
-from cupylut.experiments import accuracy
+from cupylut.benchmarks import accuracy
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "accuracy.md"
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from . import model
+from . import roofline
 from .cells import EAGER, EMPTY_LOOP, GATED, NEW_GELU, Cell
 from .counts import COUNTS
 
@@ -130,9 +130,9 @@ def reason(where: Cell | str, device: str) -> str:
     return "; ".join(said)
 
 
-def predicted(cell: Cell, device: str) -> model.Prediction | None:
+def predicted(cell: Cell, device: str) -> roofline.Prediction | None:
     """What the model says of the default table on this device, of another function if need be."""
-    card = next((c for c in model.CARDS.values() if c.device in device), None)
+    card = next((c for c in roofline.CARDS.values() if c.device in device), None)
     kind, function = cell.default, cell.function
     if function == GATED:
         kind, function = "product", "silu"
@@ -140,4 +140,4 @@ def predicted(cell: Cell, device: str) -> model.Prediction | None:
     if card is None or not cases:
         return None
     own = (cell.dtype, kind, function)
-    return model.predict(card, own if own in cases else cases[0])
+    return roofline.predict(card, own if own in cases else cases[0])

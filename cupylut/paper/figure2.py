@@ -10,9 +10,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any
 
+from ..measuring.timing import FLOOR, Time, fastest, measure, ratio
 from .activation import AS_WRITTEN, FUSED, OURS, contestants
 from .models import ARCHITECTURES, Reduction, build, tokens, twin, with_activation
-from .timing import FLOOR, Time, fastest, measure, ratio
 
 LENGTH = 128
 """Tokens of a sequence."""

@@ -17,9 +17,9 @@ import numpy as np
 
 from .. import ops
 from ..compiler import require_cupy
-from .environment import installed
-from .records import leaving_out
-from .rivals import (
+from ..measuring.environment import installed
+from ..measuring.records import leaving_out
+from ..measuring.rivals import (
     as_tensor,
     expression,
     normal,
@@ -27,7 +27,7 @@ from .rivals import (
     special_functions,
     torch_function,
 )
-from .timing import Run, one_thread
+from ..measuring.timing import Run, one_thread
 
 FUNCTION, ELEMENTS = "gelu", 1024
 DTYPES = ("float32", "float16")

@@ -4,12 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import cells, counters, hosttime, records, reproduce, targets
+from ..measuring import records
+from ..measuring.records import RESULTS
+from ..measuring.timing import FLOOR, microseconds
+from ..paper import reproduce
+from . import cells, counters, hosttime, targets
 from .bandwidth import columns, in_words, verdicts
 from .cells import Cell
-from .records import RESULTS
-from .summary import microseconds
-from .timing import FLOOR
 
 Lines: TypeAlias = Iterator[str]
 

@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 from .. import ops
+from ..measuring.rivals import torch_function
+from ..measuring.timing import FLOOR, Time, fastest, measure
 from ..tabulate import tabulate
-from .rivals import torch_function
-from .timing import FLOOR, Time, fastest, measure
 
 AS_WRITTEN, FUSED, COMPILED, OURS, LINEAR = (
     "as written",

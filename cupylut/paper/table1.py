@@ -16,10 +16,10 @@ from ..calibration import Calibration
 from ..data import character_inputs, minilm_gelu_inputs
 from ..declaration import Function
 from ..functions import FUNCTIONS
+from ..measuring.rivals import normal
 from ..search import search
 from ..tables import LinearTable, Table
 from .demo import TABLE1
-from .rivals import normal
 
 SIZES = (256, 512, 1024, 2048, 4096)
 DOMAINS = ("paper", "worst case", "calibrated", "N(0, 1)")

@@ -1,0 +1,1 @@
+"""What all measurements need: times taken in turn, rivals, files of results, the environment."""
