@@ -1,4 +1,4 @@
-"""experiments/: the paper's experiments, redone; their figures, and the command."""
+"""paper/: the paper's experiments, redone; their figures, and the command."""
 
 import json
 from dataclasses import replace

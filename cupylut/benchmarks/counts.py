@@ -1,6 +1,6 @@
 """The instructions of the kernels' vector loops, counted in their machine code.
 
-Compiling needs NVRTC and counting needs nvdisasm, so the counts are kept here; tests/test_model.py
+Compiling needs NVRTC and counting needs nvdisasm, so the counts are kept here; tests/test_counts.py
 counts again and says which lines are out of date. They are those for 32 bytes of each array in a
 lane: one turn of the loop, or two. Where it branches, in the formulas, both ways are counted.
 """
