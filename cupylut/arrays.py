@@ -16,14 +16,13 @@ import ml_dtypes
 import numpy as np
 
 from . import memory
-from .accuracy import DTYPES, EIGHT_BIT, DType
 from .compiler import require_cupy
 from .device import on_device_and_stream, on_device_until_done
 from .dlpack import aligned, exchanged, name_of, namespace_of
+from .dtypes import DTYPES, FLOAT32, FLOATS8, DType
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
-FLOATS8 = EIGHT_BIT[1:]
 
 _WHAT_WORKS = (
     "convert it to float16, bfloat16, float32 or float64 (8-bit floats are for tables of theirs, "
@@ -244,7 +243,7 @@ class JaxArrays(NumpyArrays):
             raise TypeError(f"an array of {view.dtype} is not supported: {_WHAT_WORKS}")
         dtype = super().result_dtype(view)
         if view.dtype.kind in "bui" and not sys.modules["jax"].config.jax_enable_x64:
-            return min(dtype, np.dtype(np.float32))
+            return min(dtype, FLOAT32)
         return dtype
 
     def empty_like(self, view: Any, dtype: DType, x: Any) -> tuple[Any, Any]:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, memory
-from .accuracy import DType, all_inputs, widened
 from .compiler import require_cupy
 from .declaration import Float64Array, Function, Reference
+from .dtypes import DType, all_inputs, widened
 from .forecast import Forecast, forecast
 from .tables import Table
 from .tables.table import read, write

@@ -9,11 +9,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from .accuracy import DType
 from .declaration import Function
+from .dtypes import BFLOAT16, FLOAT32, FLOAT64, DType
 from .functions import as_function
 from .tables import Table, UnroundedTable
-from .tables.unrounded import BFLOAT16
 from .tabulate import tabulate
 
 
@@ -54,7 +53,7 @@ def product_table(function: str | Function, dtype: DType) -> Table:
 
 def compute_dtype(dtype: DType) -> DType:
     """The dtype that products and sums with arrays of this one are computed in."""
-    return np.dtype(np.float64 if dtype.itemsize == 8 else np.float32)
+    return FLOAT64 if dtype.itemsize == 8 else FLOAT32
 
 
 _functions: WeakKeyDictionary[Table, Function] = WeakKeyDictionary()

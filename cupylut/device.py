@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from .accuracy import DType
 from .build import device_entries
 from .compiler import LOCK, SCALARS, kernel, require_cupy
+from .dtypes import DType
 from .tables import Table
 from .tuning import LONG_INDEX, Tuning, tuning
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .accuracy import ulp, widened
 from .declaration import Float64Array, Function, Reference
+from .dtypes import ulp, widened
 from .functions import as_function
 from .tables import QuantizedTable, Table
 from .tables.grid import Grid

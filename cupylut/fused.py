@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import device, memory, rows, workers
-from .accuracy import DType
 from .arrays import JaxArrays, library_of
 from .defaults import compute_dtype, default_table, product_table
+from .dtypes import DType
 from .functions import checked_name
 from .gated import values
 from .operands import is_weak, together

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import device, memory, operands, rows, workers
-from .accuracy import DType, all_inputs
 from .defaults import product_table
+from .dtypes import DType, all_inputs
 from .ops import context_of, filled, gelu_form, is_tensor, uncompiled
 from .tables import Table
 from .tables.chunks import CHUNK, gather

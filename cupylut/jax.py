@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .accuracy import DType, all_inputs
 from .defaults import derivative_table
+from .dtypes import DType, all_inputs
 from .tables import GateTable, LinearTable, PolynomialTable, Table
 from .tables.gate import SCALE, unpack
 from .tables.polynomial import Side

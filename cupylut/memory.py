@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .accuracy import EIGHT_BIT, DType
 from .compiler import require_cupy
+from .dtypes import FLOATS8, DType
 
 
 def same_layout(a: Any, b: Any) -> bool:
@@ -36,7 +36,7 @@ def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
     # A broadcast axis has no place in the order of memory: as NumPy's functions do, forget it.
     if 0 in view.strides and any(stride == 0 for stride, _ in steps(view)):
         order = "C"
-    if dtype in EIGHT_BIT[1:]:  # CuPy sees memory as such floats, but makes none
+    if dtype in FLOATS8:  # CuPy sees memory as such floats, but makes none
         return module.empty_like(view, dtype=np.uint8, order=order).view(dtype)
     return module.empty_like(view, dtype=dtype, order=order)
 

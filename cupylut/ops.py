@@ -10,9 +10,9 @@ from typing import Any, Literal
 import numpy as np
 
 from . import arrays, device, memory, workers
-from .accuracy import DType
 from .declaration import Function
 from .defaults import default_table
+from .dtypes import DType
 from .functions import FUNCTIONS
 from .tables import QuantizedTable, Table
 

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .accuracy import DType, as_dtype
 from .calibration import Calibration
 from .declaration import Function, Reference, Tail
+from .dtypes import DType, as_dtype
 from .functions import as_function, is_known
 from .search import Norm, reach, search
 from .tables import (

@@ -19,13 +19,13 @@ import host_cuda
 import numpy as np
 
 from cupylut import data
+from cupylut.dtypes import FLOAT32
 from cupylut.functions import with_derivatives
 from cupylut.tables import GateTable, PolynomialTable
 from cupylut.tables.shipped import file_name, shipped
 
 STRIDE = 509  # prime, so that all low bits of the patterns occur
 FINITE = 2 * 0x7F800000  # how many float32 numbers are
-FLOAT32 = np.dtype(np.float32)
 
 # Where either value will do, and as near to it as the kernel's sums are rounded.
 JUMPS = {"hardswish_derivative": 3.0, "gelu_10_derivative": 10.0}

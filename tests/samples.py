@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 from cupylut.tables import Table
-
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.name)
 

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from cupylut import device
-from cupylut.accuracy import DTYPES
 from cupylut.compiler import OPTIONS, SCALARS, _module
+from cupylut.dtypes import DTYPES
 from cupylut.fitting.polynomial import DEGREES
 
 ENTRY_BYTES = {

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cupylut import accuracy
-from cupylut.accuracy import DTYPES, all_inputs, as_dtype, ulp
+from cupylut import accuracy, dtypes
 from cupylut.declaration import IDENTITY, Function
+from cupylut.dtypes import DTYPES, all_inputs, as_dtype, ulp
 
 SAME = Function("same", "x", np.array, IDENTITY, IDENTITY)
 
@@ -95,7 +95,7 @@ def test_report_checks_special_values(dtype, where: float) -> None:
 def test_probe_points_fill_the_domain_and_crowd_its_ends(dtype) -> None:
     x, even = accuracy.probe_points(dtype, -3.0, 5.0, 100)
     assert x.dtype == dtype
-    wide = accuracy.widened(x)
+    wide = dtypes.widened(x)
     assert np.isfinite(wide[:even]).all()
     assert np.isnan(wide).any()
     counts, _ = np.histogram(wide[:even], bins=64, range=(-3, 5))

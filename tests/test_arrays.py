@@ -15,11 +15,11 @@ import pytest
 import torch  # noqa: TID251
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from samples import BFLOAT16, same
+from samples import same
 
 import cupylut
 from cupylut import arrays, ops
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import BFLOAT16, DTYPES
 from cupylut.functions import FUNCTIONS
 
 # ---- any NumPy array, at random -----------------------------------------------------------------

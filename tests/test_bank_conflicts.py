@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupylut import tabulate
-from cupylut.accuracy import all_inputs, as_dtype, widened
 from cupylut.benchmarks import bank_conflicts, roofline
 from cupylut.benchmarks.counts import COUNTS, Case
+from cupylut.dtypes import all_inputs, as_dtype, widened
 from cupylut.tables import Table
 from cupylut.tables.gate import unpack
 from cupylut.tables.shared_memory import BANKS, passes

@@ -18,9 +18,10 @@ import torch  # noqa: TID251
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from samples import BFLOAT16, by_dtype
+from samples import by_dtype
 
 from cupylut import Calibration, calibration
+from cupylut.dtypes import BFLOAT16
 
 BIN = 2.0**-7  # the widest bin, relative to the numbers in it
 

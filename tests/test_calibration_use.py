@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from samples import BFLOAT16
 
 import cupylut
 from cupylut import Calibration, search, tabulate
-from cupylut.accuracy import DTYPES
 from cupylut.data import character_inputs, minilm_gelu_inputs
+from cupylut.dtypes import BFLOAT16, DTYPES
 from cupylut.functions import FUNCTIONS
 
 BIN = 2.0**-7  # the widest bin, relative to the numbers in it

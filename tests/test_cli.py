@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import BFLOAT16
 
 import cupylut
 from cupylut import cli
+from cupylut.dtypes import BFLOAT16
 from cupylut.measuring import rivals
 from cupylut.paper import demo
 

@@ -15,8 +15,9 @@ from host_cuda import SANITIZERS, Program, mutated
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, CompactTable, load, tabulate
-from cupylut.accuracy import all_inputs, as_dtype, correctly_rounded, widened
+from cupylut.accuracy import correctly_rounded
 from cupylut.benchmarks.counts import LOOP_BYTES
+from cupylut.dtypes import all_inputs, as_dtype, widened
 from cupylut.fitting.compact import (
     DESIGNS,
     Design,

@@ -17,8 +17,8 @@ from cubin import (
 )
 
 from cupylut import compiler, device, tabulate
-from cupylut.accuracy import DTYPES
 from cupylut.benchmarks.counts import LOOP_BYTES
+from cupylut.dtypes import DTYPES
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
 every_architecture = pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from samples import by_dtype
 
 import cupylut
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 
 SCRATCH = 8_000_000  # bytes
 

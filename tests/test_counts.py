@@ -10,9 +10,9 @@ import pytest
 from cubin import compile_kernel, instructions, lookup_defines, stored_bytes, vector_loop
 
 from cupylut import device
-from cupylut.accuracy import as_dtype
 from cupylut.benchmarks import bank_conflicts, formula, performance, roofline
 from cupylut.benchmarks.counts import ARCHITECTURES, COUNTS, LOOP_BYTES, Case, Count, parse
+from cupylut.dtypes import as_dtype
 
 PIPES = {
     "fma": ("FFMA", "FFMA2", "FMUL", "FADD", "IMAD", "HADD2", "HMUL2", "HFMA2"),

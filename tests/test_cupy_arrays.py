@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import BFLOAT16
 
 from cupylut import arrays, memory, ops
-from cupylut.arrays import FLOATS8
+from cupylut.dtypes import BFLOAT16, FLOATS8
 
 cupy = pytest.importorskip("cupy")
 

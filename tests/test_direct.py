@@ -17,8 +17,8 @@ from samples import assert_same_bits
 
 import cupylut
 from cupylut import tabulate
-from cupylut.accuracy import DTYPES, all_inputs, round_to, widened
 from cupylut.declaration import Function
+from cupylut.dtypes import DTYPES, all_inputs, round_to, widened
 from cupylut.fitting import hard_cases
 from cupylut.functions import with_derivatives
 from cupylut.tables import DirectTable

@@ -8,7 +8,7 @@ from host_cuda import FINDINGS, SANITIZERS, Program, mutated
 from samples import assert_same_bits
 
 from cupylut import LinearTable, tabulate
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 from cupylut.tuning import TUNINGS
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)

@@ -118,7 +118,7 @@ def test_sixteen_threads_may_make_the_first_call_at_once() -> None:
             PRELUDE
             + """
 import threading
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 inputs = [x.astype(dtype) for dtype in DTYPES] * 4
 barrier, results = threading.Barrier(16), [None] * 16
 def first_call(i):

@@ -4,12 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from samples import BFLOAT16
 from scipy import special
 
 from cupylut import Calibration, quantized, tabulate
-from cupylut.accuracy import DTYPES, widened
 from cupylut.data import minilm_gelu_inputs
+from cupylut.dtypes import BFLOAT16, DTYPES, widened
 from cupylut.functions import FUNCTIONS
 
 

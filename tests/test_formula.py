@@ -10,8 +10,8 @@ from cubin import ARCHITECTURES, compile_kernel, instructions, resources, vector
 from samples import bits
 from scipy import special
 
-from cupylut.accuracy import as_dtype
 from cupylut.benchmarks import formula
+from cupylut.dtypes import as_dtype
 
 # The error in float32, in units of max(|x|, 1), that kernels/formula.cu states.
 ERRORS = {name: 2.0**-21 for name in formula.NAMES if name.startswith("accurate")}

@@ -12,7 +12,7 @@ from samples import assert_same_bits
 
 import cupylut
 from cupylut import FullTable, tabulate
-from cupylut.accuracy import DTYPES, all_inputs
+from cupylut.dtypes import DTYPES, all_inputs
 
 every_dtype = pytest.mark.parametrize("dtype", DTYPES[:2], ids=lambda d: d.name)
 

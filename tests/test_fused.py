@@ -13,13 +13,13 @@ import pytest
 import torch  # noqa: TID251
 from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
 from host_cuda import Program, mutated
-from samples import BFLOAT16, assert_same_bits, by_dtype, same, values
+from samples import assert_same_bits, by_dtype, same, values
 from scipy import special
 
 import cupylut
 from cupylut import FUNCTIONS, defaults
-from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
 from cupylut.compiler import SCALARS
+from cupylut.dtypes import BFLOAT16, all_inputs, as_dtype, ulp, widened
 from cupylut.fused import evaluate
 
 SETS = [
@@ -377,7 +377,7 @@ def test_what_does_not_fit_is_refused() -> None:
     assert "left=" not in str(refusal.value)
     with pytest.raises(TypeError, match="function is a function: give a name"):
         cupylut.fused(cupylut.gelu, x)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"no default table in float32, .* of f alone with"):
+    with pytest.raises(ValueError, match=r"no default table in float32, .* of f alone, made"):
         cupylut.fused("sqrtsoftplus", x.astype(np.float16))
     with pytest.raises(ValueError, match="scale is too large for float64"):
         cupylut.fused("gelu", x, scale=10**400)

@@ -16,12 +16,10 @@ from host_cuda import mutated
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, tabulate
-from cupylut.accuracy import ulp
+from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.gate import LAYOUTS, Samples, fit, polish
 from cupylut.tables.chunks import CHUNK
 from cupylut.tables.gate import GateTable
-
-FLOAT32 = np.dtype(np.float32)
 
 every_table = pytest.mark.parametrize("name", LAYOUTS)
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from cubin import GENERATIONS, compile_kernel, instructions, per_element, resources
 from host_cuda import FINDINGS, SANITIZERS, Program, mutated
-from samples import BFLOAT16, assert_same_bits, by_dtype
+from samples import assert_same_bits, by_dtype
 
 import cupylut
 from cupylut import FUNCTIONS, defaults, device, gated
-from cupylut.accuracy import all_inputs, as_dtype, ulp, widened
 from cupylut.compiler import SCALARS
+from cupylut.dtypes import BFLOAT16, all_inputs, as_dtype, ulp, widened
 from cupylut.tables import Table
 
 GATES: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {

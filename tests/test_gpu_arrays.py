@@ -13,10 +13,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from samples import BFLOAT16, bits, by_dtype, values
+from samples import bits, by_dtype, values
 
 import cupylut
-from cupylut.accuracy import all_inputs
+from cupylut.dtypes import BFLOAT16, all_inputs
 from cupylut.functions import FUNCTIONS
 
 cupy = pytest.importorskip("cupy")

@@ -10,7 +10,7 @@ from samples import bits
 from test_quantized import as_bits, as_tensor, by_pair
 
 from cupylut import QuantizedTable, quantized
-from cupylut.accuracy import all_inputs
+from cupylut.dtypes import all_inputs
 
 cupy = pytest.importorskip("cupy")
 pytestmark = pytest.mark.gpu

@@ -9,14 +9,13 @@ import pytest
 from samples import same
 
 from cupylut import FUNCTIONS
-from cupylut.accuracy import ulp
 from cupylut.defaults import default_table
+from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.gate import LAYOUTS
 from cupylut.functions import as_function
 from cupylut.tables import GateTable
 from cupylut.tables.host import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
 
-FLOAT32 = np.dtype(np.float32)
 NAMES = [*FUNCTIONS, "gelu_derivative", "silu_derivative", "mish_derivative"]
 GATES = list(LAYOUTS)
 

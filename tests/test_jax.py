@@ -15,15 +15,15 @@ import jax.numpy as jnp  # noqa: TID251
 import numpy as np
 import pytest
 from jax import lax  # noqa: TID251
-from samples import BFLOAT16, bits, same, values
+from samples import bits, same, values
 
 import cupylut
 from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
-from cupylut.accuracy import all_inputs, correctly_rounded, widened
+from cupylut.accuracy import correctly_rounded
 from cupylut.defaults import default_table
+from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, widened
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
-FLOAT32 = np.dtype(np.float32)
 
 by_function = pytest.mark.parametrize("name", FUNCTIONS)
 by_half = pytest.mark.parametrize("dtype", HALVES, ids=lambda dtype: dtype.name)

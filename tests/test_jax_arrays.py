@@ -10,10 +10,11 @@ import jax  # noqa: TID251
 import jax.numpy as jnp  # noqa: TID251
 import numpy as np
 import pytest
-from samples import BFLOAT16, same, values
+from samples import same, values
 
 import cupylut
 from cupylut import arrays, ops, tabulate
+from cupylut.dtypes import BFLOAT16
 
 
 def on_cpu(x: Any) -> jax.Array:

@@ -26,7 +26,7 @@ from stand_in import (  # noqa: F401
 from test_linear import inputs
 
 from cupylut import FUNCTIONS, build, defaults, device, quantized, tabulate
-from cupylut.accuracy import DTYPES, all_inputs
+from cupylut.dtypes import DTYPES, all_inputs
 from cupylut.tuning import LONG_INDEX, tuning
 
 pytestmark = pytest.mark.usefixtures("cupy")

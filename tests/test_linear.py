@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, Function, LinearTable, search
-from cupylut.accuracy import DTYPES, all_inputs, ulp
+from cupylut.dtypes import DTYPES, all_inputs, ulp
 from cupylut.tables import linear
 
 SMOOTH = [f for f in FUNCTIONS.values() if not f.kinks]

@@ -15,7 +15,7 @@ from samples import bits, by_dtype, same
 
 import cupylut
 from cupylut import defaults
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 from cupylut.functions import FUNCTIONS
 from cupylut.tables.chunks import CHUNK
 

@@ -9,7 +9,7 @@ from samples import by_dtype, same
 from test_ops import LAYOUTS, SHAPE, by_layout, laid_out, values
 
 import cupylut
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import DTYPES
 
 
 @by_layout

@@ -16,12 +16,11 @@ from samples import assert_same_bits, evaluate
 from scipy.special import expit
 
 from cupylut import FUNCTIONS, PolynomialTable
-from cupylut.accuracy import ulp
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
+from cupylut.dtypes import FLOAT32, ulp
 from cupylut.functions import as_function
 from cupylut.tables.chunks import CHUNK
 
-FLOAT32 = np.dtype(np.float32)
 STRIDE = 40_009  # prime, so that all low bits of the patterns occur
 
 DERIVATIVES = {

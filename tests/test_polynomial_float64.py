@@ -11,14 +11,12 @@ from samples import assert_same_bits, evaluate
 
 import cupylut
 from cupylut import PolynomialTable, tabulate
-from cupylut.accuracy import ulp
+from cupylut.dtypes import FLOAT64, ulp
 from cupylut.fitting import digits
 from cupylut.fitting.branches import Goal, branches_of
 from cupylut.fitting.hard_cases import exact_functions
 from cupylut.fitting.segments import interpolate
 from cupylut.functions import as_function, with_derivatives
-
-FLOAT64 = np.dtype(np.float64)
 
 ALL = with_derivatives()
 

@@ -19,8 +19,8 @@ from samples import bits
 from test_quantized import by_pair
 
 from cupylut import QuantizedTable, quantized
-from cupylut.accuracy import all_inputs
 from cupylut.declaration import Function, Tail
+from cupylut.dtypes import all_inputs
 from cupylut.tuning import TUNINGS
 
 # ---- the kernel, on the CPU --------------------------------------------------------------------

@@ -7,10 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupylut import FUNCTIONS
+from cupylut.dtypes import FLOAT32
 from cupylut.fitting import layouts
 from cupylut.fitting.branches import Goal, branches_of
-
-FLOAT32 = np.dtype(np.float32)
 
 
 @settings(max_examples=50, deadline=None)

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
-from cupylut.accuracy import ulp
+from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.__main__ import makers
 from cupylut.functions import with_derivatives
 from cupylut.tables.shipped import parse, shipped, unparse
 
-FLOAT32 = np.dtype(np.float32)
 DATA = resources.files("cupylut.data")
 
 

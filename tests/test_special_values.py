@@ -16,11 +16,10 @@ import torch  # noqa: TID251
 
 import cupylut
 from cupylut import defaults
-from cupylut.accuracy import DTYPES, ulp
 from cupylut.declaration import Function, Tail
+from cupylut.dtypes import BFLOAT16, DTYPES, ulp
 from cupylut.functions import FUNCTIONS
 
-BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 finfo: Callable[[Any], Any] = ml_dtypes.finfo
 
 Evaluate = Callable[[Callable[[Any], Any], Any], Any]

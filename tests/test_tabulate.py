@@ -11,7 +11,7 @@ import pytest
 
 import cupylut
 from cupylut import FUNCTIONS, Function, Tail, load, tabulate
-from cupylut.accuracy import DTYPES, round_to
+from cupylut.dtypes import DTYPES, round_to
 from cupylut.tables import table as table_file
 
 
@@ -60,7 +60,7 @@ def test_a_function_of_the_user() -> None:
     )
 
 
-@pytest.mark.parametrize("dtype", cupylut.accuracy.DTYPES, ids=lambda d: d.name)
+@pytest.mark.parametrize("dtype", cupylut.dtypes.DTYPES, ids=lambda d: d.name)
 def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
     def step(x: np.ndarray) -> np.ndarray:
         return np.where(x < 0, -1.0, 2.0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cupylut import FUNCTIONS, Tail, tabulate
-from cupylut.accuracy import ulp
+from cupylut.dtypes import ulp
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])

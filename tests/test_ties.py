@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cupylut import tabulate
-from cupylut.accuracy import all_inputs, widened
+from cupylut.dtypes import all_inputs, widened
 
 Exact = Callable[[float], Any]
 

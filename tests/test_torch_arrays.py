@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from samples import BFLOAT16, by_dtype, same, values
+from samples import by_dtype, same, values
 from torch._subclasses import FakeTensorMode  # noqa: TID251
 
 import cupylut
 from cupylut import arrays
-from cupylut.accuracy import DTYPES
+from cupylut.dtypes import BFLOAT16, DTYPES
 
 TORCH_DTYPES = {dtype: getattr(torch, dtype.name) for dtype in DTYPES}
 

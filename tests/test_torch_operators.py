@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch  # noqa: TID251
-from samples import BFLOAT16, by_dtype, same, values
+from samples import by_dtype, same, values
 from test_torch_arrays import Subclass, to_numpy, to_torch
 from torch import Tensor  # noqa: TID251
 from torch._subclasses import FakeTensorMode  # noqa: TID251
@@ -34,9 +34,9 @@ from torch_samples import (
 import cupylut
 import cupylut.torch
 from cupylut import device
-from cupylut.accuracy import DTYPES, all_inputs, ulp
 from cupylut.declaration import Function
 from cupylut.defaults import default_table
+from cupylut.dtypes import BFLOAT16, DTYPES, all_inputs, ulp
 from cupylut.functions import FUNCTIONS, as_function
 from cupylut.torch import operators as torch_operators
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from cubin import compile_kernel, parameters
 from host_cuda import Program, mutated
-from samples import BFLOAT16, assert_same_bits
+from samples import assert_same_bits
 
 import cupylut
 from cupylut import FUNCTIONS, defaults, device, gated
-from cupylut.accuracy import all_inputs, ulp, widened
 from cupylut.declaration import ZERO, Function
+from cupylut.dtypes import BFLOAT16, all_inputs, ulp, widened
 from cupylut.functions import as_function
 from cupylut.tables import UnroundedTable
 from cupylut.tables.unrounded import MAX_BYTES

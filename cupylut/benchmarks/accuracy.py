@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import all_inputs, as_dtype, correctly_rounded, ulp, widened
+from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
+from ..dtypes import all_inputs, as_dtype, ulp, widened
 from ..functions import FUNCTIONS, as_function
 from ..measuring.environment import installed
 from ..measuring.rivals import torch_function

@@ -22,8 +22,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ..accuracy import as_dtype
 from ..compiler import require_cupy
+from ..dtypes import as_dtype
 from ..measuring.environment import installed
 from ..measuring.records import Limit, Progress, head, leaving_out
 from ..measuring.timing import FLOOR, Run, measure, microseconds

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, widened
+from ..dtypes import DType, widened
 from ..tables import (
     CompactTable,
     DirectTable,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from ..accuracy import as_dtype
+from ..dtypes import as_dtype
 from ..measuring.timing import CLOSE, FLOOR, Time
 from ..tables import KINDS, UnroundedTable
 

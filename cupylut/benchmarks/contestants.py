@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import defaults, gated
-from ..accuracy import as_dtype
 from ..compiler import require_cupy
+from ..dtypes import as_dtype
 from ..measuring.environment import installed
 from ..measuring.records import leaving_out
 from ..measuring.rivals import as_tensor, expression, normal, special_functions, torch_function

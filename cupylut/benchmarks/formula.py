@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from .. import device
-from ..accuracy import DType
 from ..compiler import SCALARS
+from ..dtypes import DType
 from ..tuning import LONG_INDEX
 
 FUNCTIONS = ("gelu", "gelu_tanh", "silu", "mish", "softplus")

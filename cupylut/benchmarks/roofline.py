@@ -22,8 +22,8 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-from ..accuracy import as_dtype
 from ..defaults import product_table
+from ..dtypes import as_dtype
 from ..measuring import records
 from ..measuring.records import RESULTS
 from ..tables import Table

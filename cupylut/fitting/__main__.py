@@ -8,16 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .. import data
-from ..accuracy import as_dtype
+from ..dtypes import FLOAT32, FLOAT64, as_dtype
 from ..functions import with_derivatives
 from ..tables import CompactTable, GateTable, PolynomialTable
 from ..tables.shipped import file_name
 from . import compact, digits, gate, hard_cases, polynomial
-
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 # Those with a gate table have no need of another, and √softplus has no table of float32.
 _NOT_IN_FLOAT32 = {*gate.LAYOUTS, "sqrtsoftplus", "sqrtsoftplus_derivative"}

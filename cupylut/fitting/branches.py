@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..accuracy import DType, ulp
 from ..declaration import Float64Array, Function, Tail
+from ..dtypes import DType, ulp
 
 # What tables promise and, since the points tried are not all inputs, what they are designed for.
 PROMISE, TARGET, STRICTER = 2.0, 1.5, 0.8

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
-from ..accuracy import DType, all_inputs, correctly_rounded, widened
+from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
+from ..dtypes import DType, all_inputs, widened
 from ..functions import FUNCTIONS
 from ..tables.compact import SEGMENTS, Layout
 from ..tables.floating import Float32Array, multiply_add

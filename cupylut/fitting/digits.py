@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..declaration import Float64Array
+from ..dtypes import FLOAT64
 from ..functions import with_derivatives
 from ..tables import PolynomialTable
 from ..tables.shared_memory import BLOCK_BYTES
@@ -22,8 +23,6 @@ from .layouts import layouts
 from .polynomial import DEGREES, Design, assemble, fastest
 from .segments import Fitted, interpolate, promising
 from .simulated import errors, numbers
-
-FLOAT64 = np.dtype(np.float64)
 
 _FITTED = ("gelu", "gelu_tanh", "silu", "quick_gelu", "mish", "softplus", "sigmoid", "tanh")
 NAMES = (*_FITTED, *(f"{name}_derivative" for name in _FITTED))

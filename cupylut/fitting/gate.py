@@ -15,8 +15,8 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import ulp
 from ..declaration import Float64Array
+from ..dtypes import ulp
 from ..functions import FUNCTIONS
 from ..tables.gate import SCALE, WORDS, Layout, Words, unpack
 from ..tables.shipped import unparse

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..accuracy import all_inputs, as_dtype, round_to, ulp, widened
+from ..dtypes import all_inputs, as_dtype, round_to, ulp, widened
 from ..functions import CURVED, FUNCTIONS, with_derivatives
 
 # How near to a middle, in ulp of the result, float64 is not trusted: 2⁻³⁰ is a million times its

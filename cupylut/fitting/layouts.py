@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 
-from ..accuracy import DType
+from ..dtypes import DType
 from ..tables.segments import Layout
 from .branches import Branch
 

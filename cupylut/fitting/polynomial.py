@@ -17,8 +17,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ..accuracy import UNMEASURED, DType, ulp
+from ..accuracy import UNMEASURED
 from ..declaration import Float64Array, Function
+from ..dtypes import DType, ulp
 from ..tables.polynomial import PolynomialTable, Side
 from ..tables.shared_memory import BLOCK_BYTES, WARP, passes
 from ..tables.shipped import unparse

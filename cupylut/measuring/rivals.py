@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from ..accuracy import as_dtype
+from ..dtypes import as_dtype
 
 # What one writes without this library; `special` is scipy.special or cupyx.scipy.special, and
 # NumPy's functions give CuPy's arrays to CuPy.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..compiler import require_cupy
 from ..data import minilm_gelu_inputs
 from ..declaration import Function
+from ..dtypes import FLOAT32
 from ..functions import FUNCTIONS
 from ..measuring.environment import installed
 from ..measuring.rivals import expression, normal, special_functions, torch_function
@@ -100,7 +101,7 @@ def compare(name: str, size: int, inputs: Inputs) -> Comparison:
 
 
 def _errors(function: Function, lo: float, hi: float, size: int, inputs: Inputs) -> Errors:
-    table = LinearTable.build(function, np.dtype(np.float32), lo, hi, size)
+    table = LinearTable.build(function, FLOAT32, lo, hi, size)
     return Errors(
         table=table,
         largest=table.report.max_abs,

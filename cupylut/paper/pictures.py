@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..declaration import Float64Array
+from ..dtypes import FLOAT32
 from ..functions import FUNCTIONS
 from ..measuring.figures import STYLES, add_legend, new_figure, set_ticks
 from ..measuring.timing import FLOOR
@@ -35,7 +36,7 @@ def _table1(figure: Any, record: Record) -> None:
     for row in errors:
         if row["size"] == size and row["domain"] != "N(0, 1)":
             tables.setdefault(row["function"], {})[row["domain"]] = LinearTable.build(
-                FUNCTIONS[row["function"]], np.dtype(np.float32), row["lo"], row["hi"], size
+                FUNCTIONS[row["function"]], FLOAT32, row["lo"], row["hi"], size
             )
     _error_curves(figure, tables, {name: table1.inputs(name).held_out for name in tables})
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..calibration import Calibration
 from ..data import character_inputs, minilm_gelu_inputs
 from ..declaration import Function
+from ..dtypes import FLOAT32
 from ..functions import FUNCTIONS
 from ..measuring.rivals import normal
 from ..search import search
@@ -103,7 +104,7 @@ def domains(function: str, size: int, fitted: NDArray[np.float32]) -> dict[str, 
         "N(0, 1)": lambda: searched("mean"),
         "calibrated": lambda: searched("mean", Calibration(fitted)),
     }
-    dtype = np.dtype(np.float32)
+    dtype = FLOAT32
     return {d: LinearTable.build(FUNCTIONS[function], dtype, *ends[d](), size) for d in DOMAINS}
 
 

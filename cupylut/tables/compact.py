@@ -43,8 +43,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, ErrorReport, as_dtype
+from ..accuracy import ErrorReport
 from ..declaration import Float64Array, Function
+from ..dtypes import DType, as_dtype
 from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns

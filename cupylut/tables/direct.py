@@ -30,16 +30,9 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import (
-    DType,
-    ErrorReport,
-    all_inputs,
-    as_dtype,
-    correctly_rounded,
-    error_report,
-    widened,
-)
+from ..accuracy import ErrorReport, correctly_rounded, error_report
 from ..declaration import Float64Array, Function
+from ..dtypes import DType, all_inputs, as_dtype, widened
 from .chunks import gather
 from .floating import multiply_add
 from .table import Table, read_only

@@ -35,8 +35,9 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..accuracy import UNMEASURED, DType, ErrorReport, as_dtype, error_report, probe_points
+from ..accuracy import UNMEASURED, ErrorReport, error_report, probe_points
 from ..declaration import Float64Array, Function
+from ..dtypes import DType, as_dtype
 from .host import CHUNK, Cubics
 from .shipped import is_shipped, shipped
 from .table import Table, read_only

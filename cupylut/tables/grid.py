@@ -11,8 +11,8 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, all_inputs, widened
 from ..declaration import Float64Array
+from ..dtypes import DType, all_inputs, widened
 
 
 class Grid:

@@ -24,8 +24,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import ulp
 from ..declaration import Float64Array
+from ..dtypes import ulp
 
 # Writes a table's values at float32 numbers into an array of float64, or rounded into float32.
 Exactly: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], None]

@@ -32,18 +32,9 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import (
-    UNMEASURED,
-    DType,
-    ErrorReport,
-    all_inputs,
-    as_dtype,
-    error_report,
-    probe_points,
-    ulp,
-    widened,
-)
+from ..accuracy import UNMEASURED, ErrorReport, error_report, probe_points
 from ..declaration import Float64Array, Function, Tail
+from ..dtypes import FLOAT32, FLOAT64, DType, all_inputs, as_dtype, ulp, widened
 from .chunks import CHUNK, gather
 from .table import Table, read_only
 
@@ -192,7 +183,7 @@ class LinearTable(Table):
     @property
     def real(self) -> DType:
         """The dtype that results are computed in: float64 for float64, else float32."""
-        return np.dtype(np.float64 if self.dtype.itemsize == 8 else np.float32)
+        return FLOAT64 if self.dtype.itemsize == 8 else FLOAT32
 
     @property
     def struct(self) -> str:
@@ -282,7 +273,7 @@ class LinearTable(Table):
 _PARAMETERS = ("scale", "offset", "width", "low", "high", "keep")
 
 # What the kernel counts lines in: for float32 the unit in the last place of 2, see number() there.
-_UNIT = {np.dtype(np.float32): 2.0**-22, np.dtype(np.float64): 1.0}
+_UNIT = {FLOAT32: 2.0**-22, FLOAT64: 1.0}
 
 
 class _Evaluator:

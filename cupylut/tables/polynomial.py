@@ -43,8 +43,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, ErrorReport, as_dtype, error_report, probe_points
+from ..accuracy import ErrorReport, error_report, probe_points
 from ..declaration import Float64Array, Function
+from ..dtypes import DType, as_dtype
 from .host import CHUNK, Cubics
 from .segments import Layout
 from .shipped import shipped

@@ -35,17 +35,9 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import (
-    DTYPES,
-    EIGHT_BIT,
-    UNMEASURED,
-    DType,
-    ErrorReport,
-    all_inputs,
-    as_dtype,
-    widened,
-)
+from ..accuracy import UNMEASURED, ErrorReport
 from ..declaration import Float64Array, Function
+from ..dtypes import BFLOAT16, EIGHT_BIT, FLOAT16, DType, all_inputs, as_dtype, widened
 from ..ties import beside_lines
 from .chunks import gather
 from .grid import Grid
@@ -54,7 +46,7 @@ from .windows import SIGN
 
 Patterns: TypeAlias = NDArray[np.unsignedinteger]
 
-QUANTIZED: tuple[DType, ...] = (*EIGHT_BIT, *DTYPES[:2])
+QUANTIZED: tuple[DType, ...] = (*EIGHT_BIT, FLOAT16, BFLOAT16)
 """The dtypes that a quantised table may have on either side."""
 
 _WINDOWS = np.dtype([(name, np.int32) for name in ("first", "infinity", "lowest", "highest")])

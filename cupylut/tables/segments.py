@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..accuracy import DType
 from ..declaration import Float64Array
+from ..dtypes import DType
 
 
 @dataclass(frozen=True)

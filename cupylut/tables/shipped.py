@@ -14,8 +14,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType
 from ..declaration import Function
+from ..dtypes import DType
 from ..functions import is_declared
 
 Words: TypeAlias = NDArray[np.unsignedinteger]

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, ErrorReport
+from ..accuracy import ErrorReport
+from ..dtypes import DType
 
 FORMAT = "cupylut table 3"
 

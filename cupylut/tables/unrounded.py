@@ -23,18 +23,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import DType, ErrorReport, all_inputs, error_report, ulp, widened
+from ..accuracy import ErrorReport, error_report
 from ..declaration import Float64Array, Function
+from ..dtypes import BFLOAT16, FLOAT32, DType, all_inputs, ulp, widened
 from .chunks import gather
 from .direct import scalar
 from .table import Table, read_only
 from .windows import SIGN, WINDOWS, Windows
 
-BFLOAT16: DType = np.dtype(ml_dtypes.bfloat16)
 MAX_BYTES = 16 * 1024  # several blocks on a multiprocessor, and a short time to fill each
 TOLERANCE = 2.0  # in ulp of float32, where the result is not the rounded one
 
@@ -117,7 +116,7 @@ class UnroundedTable(Table):
     @property
     def result_dtype(self) -> DType:
         """float32."""
-        return np.dtype(np.float32)
+        return FLOAT32
 
     @property
     def struct(self) -> str:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import widened
+from ..dtypes import widened
 
 SIGN = 0x8000
 

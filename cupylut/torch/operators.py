@@ -29,8 +29,8 @@ import torch
 from torch import Tensor
 
 from .. import arrays, device, gated, memory, rows, workers
-from ..accuracy import DType
 from ..defaults import default_table, derivative_table, no_second_derivative, product_table
+from ..dtypes import DType
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recorded, recording, register, untraced
 
