@@ -16,8 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from . import memory
-from .compiler import require_cupy
-from .device import on_device_and_stream, on_device_until_done
+from .cuda import on_device_and_stream, on_device_until_done, require_cupy
 from .dlpack import aligned, exchanged, name_of, namespace_of
 from .dtypes import DTYPES, FLOAT32, FLOATS8, DType
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import kernel, require_cupy
+from .compiler import kernel
+from .cuda import require_cupy
 from .functions import FUNCTIONS
 from .tables import LinearTable, Table
 from .tables.linear import node_values

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import arrays, memory
-from .compiler import require_cupy
+from .cuda import require_cupy
 from .declaration import Float64Array, Function, Reference
 from .dtypes import DType, all_inputs, widened
 from .forecast import Forecast, forecast

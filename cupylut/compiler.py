@@ -1,15 +1,13 @@
-"""The sources of the kernels, compiled with cupy.RawModule.
-
-CuPy is imported by `require_cupy` alone, when a GPU array has arrived.
-"""
+"""The sources of the kernels, compiled with cupy.RawModule."""
 
 import os
 import re
 import threading
 from functools import cache
 from importlib import resources
-from types import ModuleType
 from typing import Any
+
+from .cuda import require_cupy
 
 # CuPy appends -ftz=true to these; kernels/floating.cuh says why that does no harm.
 OPTIONS = ("--std=c++17", "--fmad=false")
@@ -20,8 +18,8 @@ IN_MEMORY = "CUPY_CACHE_IN_MEMORY"  # what CuPy asks for whenever it compiles
 
 _INCLUDE = re.compile(r'^#include "(.+)"$', re.MULTILINE)
 
-# Guards the caches of compiled modules and resident tables, not the launches. Reentrant, as
-# building a table compiles a module.
+# Guards the caches of compiled modules, of resident tables and of prepared launches; kernels are
+# launched without it. Reentrant, as building a table compiles a module.
 LOCK = threading.RLock()
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=LOCK._at_fork_reinit)  # type: ignore[attr-defined]
@@ -58,29 +56,6 @@ def source(name: str) -> str:
 def define(code: str, defines: dict[str, str]) -> str:
     """The code behind the macros, whose values may hold any character."""
     return "".join(f"#define {key} {value}\n" for key, value in defines.items()) + code
-
-
-def require_cupy() -> ModuleType:
-    """CuPy with a usable device, or a RuntimeError that says what to install."""
-    try:
-        import cupy  # noqa: TID251
-    except ImportError as error:
-        raise RuntimeError(
-            "a GPU array needs CuPy: pip install 'cupylut[cuda13]' (or 'cupylut[cuda12]', by the "
-            f"driver's CUDA version). Importing it said: {error}"
-        ) from error
-    except OSError as error:
-        raise RuntimeError(
-            f"CuPy cannot be imported: {error}. It makes a folder for compiled kernels when it is: "
-            "name one that can be written to in the environment variable CUPY_CACHE_DIR"
-        ) from error
-    if not cupy.cuda.is_available():
-        raise RuntimeError(
-            "CuPy finds no CUDA device: a GPU array needs an NVIDIA driver that supports the "
-            "installed extra, cupylut[cuda13] or cupylut[cuda12]"
-        )
-    module: ModuleType = cupy
-    return module
 
 
 @cache

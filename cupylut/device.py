@@ -1,9 +1,6 @@
 """The GPU side: tables that stay on a device, and launches of the kernels that look up in them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -11,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .build import device_entries
-from .compiler import LOCK, SCALARS, kernel, require_cupy
+from .compiler import LOCK, SCALARS, kernel
+from .cuda import external_stream, require_cupy
 from .dtypes import DType
 from .tables import Table
 from .tuning import LONG_INDEX, Tuning, tuning
@@ -204,40 +202,13 @@ def run_at(
         launch(count, *arguments, stream=_handle(device, stream))
 
 
-def external_stream(stream: int) -> Any:
-    """Another library's stream of the current device, by its handle, as CuPy's."""
-    protocol = SimpleNamespace(__cuda_stream__=lambda: (0, stream))
-    return require_cupy().cuda.Stream.from_external(protocol)
-
-
 @lru_cache(maxsize=256)
 def _handle(device: int, stream: int) -> Any:
-    """The same, kept, for the device that is current, as handle 0 is a stream of every device.
+    """The `external_stream` of the current device, kept; handle 0 is a stream of every device.
 
     Only to launch on: entered by several threads, one object would mix up what they return to.
     """
     return external_stream(stream)
-
-
-@contextmanager
-def on_device_until_done(device: int) -> Iterator[None]:
-    """Work on a device for arrays whose library does not say on which stream it goes on.
-
-    The library may write to or free x, and read `out`, as soon as the call returns.
-    """
-    cupy = require_cupy()
-    with cupy.cuda.Device(device):
-        try:
-            yield
-        finally:
-            cupy.cuda.get_current_stream().synchronize()
-
-
-@contextmanager
-def on_device_and_stream(device: int, stream: int) -> Iterator[None]:
-    """Work on a device and a stream of another library."""
-    with require_cupy().cuda.Device(device), external_stream(stream):
-        yield
 
 
 def evaluate(table: Table, x: Any, out: Any) -> None:

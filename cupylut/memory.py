@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from .compiler import require_cupy
+from .cuda import require_cupy
 from .dtypes import FLOATS8, DType
 
 

@@ -22,7 +22,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..dtypes import as_dtype
 from ..measuring.environment import installed
 from ..measuring.records import Limit, Progress, head, leaving_out

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import defaults, gated
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..dtypes import as_dtype
 from ..measuring.environment import installed
 from ..measuring.records import leaving_out

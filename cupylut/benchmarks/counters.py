@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from .. import gated
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..measuring import environment
 from ..measuring.rivals import normal
 from ..measuring.timing import Run

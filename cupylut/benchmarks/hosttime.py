@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import ops
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..measuring.environment import installed
 from ..measuring.records import leaving_out
 from ..measuring.rivals import (

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 
 PACKAGES = ("cupylut", "numpy", "scipy", "ml_dtypes", "torch", "transformers", "cupy")
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from .environment import installed
 
 Run: TypeAlias = Callable[[], object]

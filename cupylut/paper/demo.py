@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..data import minilm_gelu_inputs
 from ..declaration import Function
 from ..dtypes import FLOAT32

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from operator import itemgetter
 from typing import Any
 
-from ..compiler import require_cupy
+from ..cuda import require_cupy
 from ..measuring.environment import installed
 from ..measuring.records import Limit, Progress, head, leaving_out
 from . import activation, figure1, figure2, losses, table1
