@@ -192,7 +192,7 @@ def run_at(
     count: int,
     *arguments: Any,
 ) -> None:
-    """The same for arrays at these addresses of the current device, on a stream by its handle."""
+    """As `run`, for arrays at addresses on the current device, on a stream by its handle."""
     if count:
         long_index = count >= LONG_INDEX
         launch = _find(entry, tables, dtype, device, long_index)
@@ -219,7 +219,7 @@ def evaluate(table: Table, x: Any, out: Any) -> None:
 
 
 def resident_entries(table: Table, device: int) -> Any:
-    """The same as `device_entries`, made once and there for launches on any stream."""
+    """As `device_entries`, but made once, and ready for launches on any stream."""
     on_devices = _resident.setdefault(table, {})
     if device not in on_devices:
         on_devices[device] = device_entries(table, device)

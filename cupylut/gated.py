@@ -219,7 +219,7 @@ def _fill(table: Table, x: Any, z: Any, out: Any) -> None:
 
 
 def _fill_packed(table: Table, packed: Any, gate_first: bool, out: Any) -> None:
-    """The same for the halves of the last axis; in C order without a copy."""
+    """out = f(gate)·up for the halves of the last axis; in C order without a copy."""
     width = out.shape[-1]
     in_c_order = packed.flags.c_contiguous and out.flags.c_contiguous
     if in_c_order and packed.dtype == out.dtype and out.size > width > 0:

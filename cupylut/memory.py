@@ -42,7 +42,7 @@ def empty_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
 
 
 def scratch_like(view: Any, dtype: DType | None = None, order: str = "K") -> Any:
-    """The same, for what is given back when the call is done.
+    """As `empty_like`, for memory that is given back when the call is done.
 
     A graph would go on writing to it, so RuntimeError is raised while CuPy captures one.
     """

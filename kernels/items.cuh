@@ -5,8 +5,8 @@
 #include "host.h"
 #endif
 
-// Item k of the items of SIZE bytes in a word. Shifts and masks would take an instruction more, or
-// be folded into the address, which then takes it.
+// Item k of the items of SIZE bytes in a word, in one instruction: a shift and a mask are two, and
+// where the compiler folds one of them into an address, that takes another.
 template <int SIZE>
 __device__ __forceinline__ unsigned item(unsigned word, int k) {
 #ifdef __CUDACC__

@@ -5,8 +5,8 @@
 //   VECTOR_BYTES  a vector, that is one load or store of a thread
 //   IN_FLIGHT     how many bytes a thread has on their way at once
 //   INDEX         counts elements: unsigned below 2³¹ of them, long long from there on
-//   IN_SHARED     whether tables are copied into shared memory, of which a launch then has to ask for
-//                 as much, or read where they are, behind the first-level cache, as they do not fit
+//   IN_SHARED     true: each block copies its tables to dynamic shared memory, which the launch asks
+//                 for; false: tables too large for that are read from global memory
 #pragma once
 
 #ifndef INDEX  // those of most GPUs
@@ -143,7 +143,7 @@ __device__ __forceinline__ void ready() {
     if constexpr (IN_SHARED) __syncthreads();
 }
 
-// The same for the only table of a kernel, and ready.
+// Where the threads read the only table of a kernel; it is ready.
 template <typename Entry>
 __device__ __forceinline__ const Entry* only_table(const Entry* entries, int bytes) {
     extern __shared__ __align__(16) unsigned char shared[];

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cupylut import tabulate
+from cupylut import quantized, tabulate
 from cupylut.benchmarks import bank_conflicts, roofline
 from cupylut.benchmarks.counts import COUNTS, Case
 from cupylut.dtypes import all_inputs, as_dtype, widened
@@ -57,7 +57,7 @@ def test_compact_tables_have_no_conflicts(case: Case, patterns: list[int]) -> No
 def test_compact_entries_are_those_of_the_result(case: Case) -> None:
     table = roofline.table_of(case)
     x = every(table)
-    number = bank_conflicts.entry_numbers(table, x)
+    number = table.places(x)
     assert number.min() == 0
     assert number.max() < BANKS
     planes = table.entries.reshape(-1, BANKS).astype(float)
@@ -82,7 +82,7 @@ def test_linear_entries_are_those_of_the_result(dtype: str, eps: float) -> None:
     table = tabulate("silu", dtype, kind="linear")
     x = every(table)
     x = x[x != 0]  # which is kept
-    slope, intercept = table.entries[bank_conflicts.entry_numbers(table, x)].T.astype(float)
+    slope, intercept = table.entries[table.places(x)].T.astype(float)
     low, high = (float(table.parameters[0][name]) for name in ("low", "high"))
     want = widened(table(x))
     got = slope * np.clip(widened(x), low, high) + intercept
@@ -93,7 +93,7 @@ def test_linear_entries_are_those_of_the_result(dtype: str, eps: float) -> None:
 def test_direct_entries_are_the_results(dtype: str) -> None:
     table = tabulate("gelu", dtype)
     x = all_inputs(table.dtype)
-    places = bank_conflicts.entry_numbers(table, x)
+    places = table.places(x)
     right = table.entries[places] == table(x).view(np.uint16)
     # Near zero the kernel computes the result, and where it is x it takes x.
     assert right[np.abs(widened(x)) > 0.1].mean() > 0.5
@@ -101,10 +101,19 @@ def test_direct_entries_are_the_results(dtype: str) -> None:
     assert (places.min(), places.max()) == (0, len(table.entries) - 1)
 
 
+@pytest.mark.parametrize("dtypes", [("int8", "int8"), ("bfloat16", "int8"), ("float16", "int8")])
+def test_quantized_entries_are_the_results(dtypes: tuple[str, str]) -> None:
+    table = quantized("gelu", *dtypes, out_scale=0.05)
+    x = all_inputs(table.dtype)
+    y = np.empty(x.size, table.out_dtype)
+    table.evaluate(x, y)
+    assert (table.entries[table.places(x)].view(y.dtype) == y).all()
+
+
 def test_gate_entries_are_those_of_the_result() -> None:
     table = tabulate("gelu")
     x = every(table)
-    layout, number = table.layout, bank_conflicts.entry_numbers(table, x)
+    layout, number = table.layout, table.places(x)
     c, rest = unpack(table.words)
     a = np.fmin(np.abs(widened(x)), layout.limit)
     d = layout.coordinate(a) - number * layout.step
@@ -117,7 +126,7 @@ def test_gate_entries_are_those_of_the_result() -> None:
 def test_polynomial_entries_are_those_of_the_result(function: str, dtype: str) -> None:
     table = tabulate(function, dtype, kind="polynomial")
     x = every(table)
-    number, y = bank_conflicts.entry_numbers(table, x), np.empty(x.size)
+    number, y = table.places(x), np.empty(x.size)
     for side, on in ((table.left, x <= 0), (table.right, x > 0)):
         a = np.fmin(np.abs(x[on]), side.layout.limit)
         start = side.layout.middles()[side.layout.segment(a)]

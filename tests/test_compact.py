@@ -23,7 +23,6 @@ from cupylut.fitting.compact import (
     Design,
     fit,
     numbers,
-    segment,
     simulate,
 )
 from cupylut.tables.compact import SEGMENTS
@@ -92,7 +91,7 @@ def test_a_mutated_coefficient_fails(name: str, dtype: str) -> None:
     """Every coefficient of every segment is needed: most of them to a few of its 24 bits."""
     table = table_for(name, dtype)
     x, y = numbers(name, table.dtype)
-    row = segment(table.layout, np.minimum(np.abs(widened(x)), table.layout.limit))
+    row = table.layout.segment(np.minimum(np.abs(widened(x)), table.layout.limit))
     moves = {"float16": (8, 10, 16, 18), "bfloat16": (11, 14, 18, 22)}[dtype]
     for power, bits in zip(range(table.coefficients.shape[1]), moves, strict=False):
         for move in (-(1 << bits), 1 << bits):
@@ -175,7 +174,7 @@ def test_planes_fit_the_banks(name: str, dtype: str) -> None:
     assert planes.nbytes <= 512
     np.testing.assert_array_equal(planes.T[: len(table.coefficients)], table.coefficients)
     x, _ = numbers(name, table.dtype)
-    used = segment(table.layout, np.minimum(np.abs(widened(x)), table.layout.limit))
+    used = table.layout.segment(np.minimum(np.abs(widened(x)), table.layout.limit))
     assert set(used) == set(range(SEGMENTS))
 
 

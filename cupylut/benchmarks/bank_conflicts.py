@@ -1,28 +1,22 @@
 """How many passes a warp's reads of a table take through shared memory, simulated.
 
-Which entry belongs to an input comes from the Python halves of the tables; how a kernel reads an
-entry follows from the entry's alignment, and the tests compare it with the machine code.
+Which entry belongs to an input, the tables say; how a kernel reads an entry follows from the
+entry's alignment, and the tests compare it with the machine code.
 """
 
 from collections.abc import Callable
-from functools import singledispatch
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dtypes import DType, widened
+from ..dtypes import DType
 from ..tables import (
     CompactTable,
-    DirectTable,
-    GateTable,
-    LinearTable,
-    PolynomialTable,
     Table,
-    UnroundedTable,
 )
 from ..tables.compact import SEGMENTS
-from ..tables.shared_memory import WARP, WORD_BYTES, Integers, passes
+from ..tables.shared_memory import WARP, WORD_BYTES, passes
 
 VECTOR_BYTES = 16
 
@@ -49,54 +43,9 @@ def simulate(table: Table, x: NDArray[Any]) -> float:
     those of the lanes' first elements, then of their second ones, and so on.
     """
     lanes = VECTOR_BYTES // x.dtype.itemsize
-    vectors = entry_numbers(table, x).reshape(-1, WARP, lanes)
+    vectors = table.places(x).reshape(-1, WARP, lanes)
     addresses = vectors.swapaxes(1, 2).reshape(-1, WARP) * entry_bytes(table)
     return float(sum(passes(addresses + offset, width).mean() for offset, width in reads(table)))
-
-
-@singledispatch
-def entry_numbers(table: Table, x: NDArray[Any]) -> Integers:
-    """The number of the entry that the kernel reads for each of a flat array's elements."""
-    raise TypeError(f"no entry numbers for {table!r}")
-
-
-@entry_numbers.register
-def _linear(table: LinearTable, x: NDArray[Any]) -> Integers:
-    p, real = table.parameters[0], table.real.type
-    with np.errstate(all="ignore"):
-        position = np.float64(p["scale"]) * widened(x) + np.float64(p["offset"])
-        position = np.nan_to_num(np.clip(position.astype(real), 0, 1)).astype(np.float64)
-    return np.asarray(np.floor(position * table.width), np.int64)
-
-
-@entry_numbers.register
-def _gate(table: GateTable, x: NDArray[Any]) -> Integers:
-    limit = np.float32(table.layout.limit)
-    return np.asarray(table.layout.segment(np.fmin(np.abs(x), limit)))
-
-
-@entry_numbers.register
-def _polynomial(table: PolynomialTable, x: NDArray[Any]) -> Integers:
-    def of(side: Any) -> Integers:
-        a = np.fmin(np.abs(x), x.dtype.type(side.layout.limit))
-        return np.asarray(side.layout.number(a) - side.first)
-
-    return np.where(x > 0, of(table.right), of(table.left))
-
-
-@entry_numbers.register
-def _direct(table: DirectTable | UnroundedTable, x: NDArray[Any]) -> Integers:
-    return table.places(x)
-
-
-@entry_numbers.register
-def _compact(table: CompactTable, x: NDArray[Any]) -> Integers:
-    layout = table.layout
-    t = np.fmin(np.abs(widened(x)), np.float64(np.float32(layout.limit)))
-    with np.errstate(invalid="ignore"):
-        position = t * np.float64(np.float32(layout.scale)) + np.float64(np.float32(layout.offset))
-    bits = position.astype(np.float32).view(np.uint32)
-    return np.asarray((bits >> layout.shift).astype(np.int64) - layout.first)
 
 
 _Draw: TypeAlias = Callable[[np.random.Generator, int], NDArray[np.float64]]

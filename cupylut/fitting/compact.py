@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.optimize import linprog
 
 from ..accuracy import correctly_rounded
@@ -51,14 +51,6 @@ DESIGNS = {
 }
 
 
-def segment(layout: Layout, t: ArrayLike) -> NDArray[np.int64]:
-    """The number of the segment that the kernel finds for float32 magnitudes up to the limit."""
-    position = np.ascontiguousarray(
-        multiply_add(t, np.float32(layout.scale), np.float32(layout.offset))
-    )
-    return (position.view(np.uint32) >> layout.shift).astype(np.int64) - layout.first
-
-
 def gate(coefficients: Float32Array, squarings: int, t: Float64Array) -> Float32Array:
     """q(t) as the kernel computes it, with coefficients c0, c1, … along the last axis."""
     *lower, p = np.moveaxis(coefficients, -1, 0)
@@ -73,7 +65,7 @@ def simulate(layout: Layout, coefficients: Float32Array, x: NDArray[Any]) -> NDA
     """The kernel's results for finite numbers of a 16-bit dtype, to the bit."""
     wide = widened(x)
     t = np.minimum(np.abs(wide), layout.limit)
-    q = gate(coefficients[segment(layout, t)], layout.squarings, t)
+    q = gate(coefficients[layout.segment(t)], layout.squarings, t)
     y = multiply_add(-t, q, np.where(wide < 0, -0.0, wide), up=True)
     return y.astype(x.dtype)
 
@@ -95,7 +87,7 @@ def lay_out(name: str, dtype: DType, design: Design) -> Layout:
     # Up to the middle below it, t·scale + offset is rounded to a number of the last segment.
     end = (float(beyond) + float(np.nextafter(beyond, np.float32(0)))) / 2
     scale = np.float32((end - design.offset) / limit)
-    while segment(replace(layout, scale=float(scale)), limit) >= SEGMENTS:
+    while replace(layout, scale=float(scale)).segment(limit) >= SEGMENTS:
         scale = np.nextafter(scale, np.float32(0))
     return replace(layout, scale=float(scale))
 
@@ -229,7 +221,7 @@ class Segment:
 def segments(name: str, dtype: DType, layout: Layout, design: Design) -> Iterator[Segment]:
     """The segments of a table, from 0 to the limit."""
     t, low, high = bounds(name, dtype, layout)
-    number = segment(layout, t)
+    number = layout.segment(t)
     for k in range(number.max() + 1):
         inside = number == k
         yield Segment(t[inside], low[inside], high[inside], design)

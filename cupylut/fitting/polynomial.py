@@ -178,7 +178,7 @@ def fastest(goal: Goal, designs: list[Design]) -> Design:
 
 
 def progress(degrees: Iterable[Item]) -> Iterable[Item]:
-    """The same, with a progress bar past one second where tqdm is installed."""
+    """The degrees, with a progress bar after one second where tqdm is installed."""
     if not find_spec("tqdm"):
         return degrees
     from tqdm import tqdm

@@ -95,7 +95,7 @@ def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
 
 
 def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
-    """The same with its largest error at many more numbers, most of them where it is largest.
+    """The part with its largest error at many more numbers, most of them where it is largest.
 
     How roundings meet in a segment is a matter of luck, so the worst segments are searched.
     """

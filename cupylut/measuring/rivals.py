@@ -24,7 +24,7 @@ EXPRESSIONS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def normal(xp: Any, elements: int, dtype: str = "float32") -> Any:
-    """The same N(0, 1) numbers in every run, of NumPy or CuPy: on zeros everything is faster."""
+    """N(0, 1) numbers of NumPy or CuPy, equal in every run: on zeros everything is faster."""
     x = xp.random.default_rng(0).standard_normal(elements, np.float32)
     return x.astype(as_dtype(dtype), copy=False)
 

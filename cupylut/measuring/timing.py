@@ -1,10 +1,11 @@
 """Times of calls: medians of runs in turn, and who is fastest.
 
 Contestants take turns, A, B, A, B, …, so that all meet the same clock rate, caches and neighbours.
-On a CUDA device a run is timed by events around a single call with nothing else in the queue: what
-a caller waits for, the launch included, which is most of it where an array is small. On the CPU it
-is the wall clock, on one thread, of the second of two runs: the first may have to get back memory
-that the contestant before it made the allocator return to the system.
+On a CUDA device a run is timed by events around a single call. With nothing else in the queue that
+is what a caller waits for, the launch included, which is most of it where an array is small; behind
+something else that keeps the device busy it is the time of the kernels alone. On the CPU it is the
+wall clock, on one thread, of the second of two runs: the first may have to get back memory that the
+contestant before it made the allocator return to the system.
 """
 
 import math

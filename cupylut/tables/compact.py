@@ -41,15 +41,15 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import ErrorReport
 from ..declaration import Float64Array, Function
-from ..dtypes import DType, as_dtype
+from ..dtypes import DType, as_dtype, widened
 from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns
-from .floating import Float32Array
+from .floating import Float32Array, multiply_add
 from .shipped import is_shipped, shipped
 from .table import Table, read_only
 
@@ -74,6 +74,12 @@ class Layout:
     def first(self) -> int:
         """The shifted bits of t·scale + offset at t = 0: those of the first segment."""
         return int(np.float32(self.offset).view(np.uint32)) >> self.shift
+
+    def segment(self, t: ArrayLike) -> NDArray[np.int64]:
+        """The segment that the kernel finds for float32 magnitudes up to the limit."""
+        position = multiply_add(t, np.float32(self.scale), np.float32(self.offset))
+        patterns = np.ascontiguousarray(position).view(np.uint32)
+        return (patterns >> self.shift).astype(np.int64) - self.first
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,6 +153,10 @@ class CompactTable(Table):
         for name in ("limit", "scale", "offset", "first"):
             p[name] = getattr(self.layout, name)
         return p
+
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads first for each x, a word of each power in turn."""
+        return self.layout.segment(np.fmin(np.abs(widened(x)), self.layout.limit))
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""

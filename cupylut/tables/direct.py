@@ -136,7 +136,7 @@ class DirectTable(Table):
 
     @cached_property
     def _design(self) -> _Design:
-        """That with the smallest windows that any tangent leaves."""
+        """The design with the smallest windows, over all tangents."""
         reaches = [(tangent, self._reach(tangent)) for tangent in self._tangents()]
         designs = [self._beside(*each) for each in reaches if each[1] >= 0]
         if not designs:

@@ -164,12 +164,16 @@ class GateTable(Table):
     def _cubics(self) -> Cubics:
         return Cubics(self.exactly, TOLERANCE)
 
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads for each x."""
+        return self.layout.segment(np.fmin(np.abs(x), np.float32(self.layout.limit)))
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of float32."""
         self._cubics.evaluate(x, out)
 
     def exactly(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        """The same by the coefficients themselves, in float64; out may be of float64."""
+        """`evaluate` by the coefficients themselves, in float64; out may be of float64."""
         evaluator = _Evaluator(self.layout, self._pairs, min(x.size, CHUNK))
         with np.errstate(all="ignore"):
             for i in range(0, x.size, CHUNK):

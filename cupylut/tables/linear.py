@@ -239,6 +239,14 @@ class LinearTable(Table):
         for i in range(0, x.size, CHUNK):
             evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
 
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads for each x."""
+        p = self.parameters[0]
+        with np.errstate(all="ignore"):
+            position = np.float64(p["scale"]) * widened(x) + np.float64(p["offset"])
+            position = np.nan_to_num(np.clip(position.astype(self.real), 0, 1)).astype(np.float64)
+        return np.asarray(np.floor(position * self.width), np.int64)
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
         if self.dtype.itemsize == 2:

@@ -198,6 +198,15 @@ class PolynomialTable(Table):
     def _cubics(self) -> Cubics:
         return Cubics(self.exactly, TOLERANCE, self.floor)
 
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads for each x."""
+
+        def of(side: Side) -> NDArray[np.int64]:
+            a = np.fmin(np.abs(x), self.dtype.type(side.layout.limit))
+            return side.layout.number(a) - side.first
+
+        return np.where(x > 0, of(self.right), of(self.left))
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
         # Coarse tables have jumps that cubics do not reproduce within a part of an ulp.
@@ -207,7 +216,7 @@ class PolynomialTable(Table):
             self.exactly(x, out)
 
     def exactly(self, x: NDArray[Any], out: NDArray[Any]) -> None:
-        """The same by the coefficients themselves, in float64; out may be of float64."""
+        """`evaluate` by the coefficients themselves, in float64; out may be of float64."""
         evaluator = _Evaluator(self, self._pairs, min(x.size, CHUNK))
         with np.errstate(all="ignore"):
             for i in range(0, x.size, CHUNK):

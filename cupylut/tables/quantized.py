@@ -149,6 +149,17 @@ class QuantizedTable(Table):
         both = np.stack([first, np.repeat(self.results, 256)], axis=-1)
         return both.view(f"u{2 * self.results.itemsize}").ravel()
 
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads for each x."""
+        patterns = x.view(f"u{x.itemsize}").astype(np.int64)
+        if x.itemsize == 1:
+            return patterns
+        first, infinity, lowest, highest = (int(value) for value in self.parameters[0])
+        magnitude = patterns % SIGN
+        place = np.maximum(magnitude - first, 0)
+        place = np.clip(np.where(patterns < SIGN, place, -1 - place), lowest, highest)
+        return np.where(magnitude > infinity, highest + 1, place) - lowest
+
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtypes."""
         even = x.size - x.size % 2 if self.dtype.itemsize == 1 else 0

@@ -35,7 +35,7 @@ class Layout:
 
     @property
     def shift(self) -> int:
-        """The same, of the leading 32 bits."""
+        """How many of the leading 32 bits of a + offset do not tell segments apart."""
         return self.dropped - 8 * self.dtype.itemsize + 32
 
     @property

@@ -73,6 +73,10 @@ class Table(ABC):
         """The struct, an array of one element, that the kernel takes by value."""
 
     @abstractmethod
+    def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Which of the entries the kernel reads first for each x, a flat array."""
+
+    @abstractmethod
     def _state(self) -> tuple[dict[str, Any], NDArray[np.float64]]:
         """What `_restore` needs: JSON-able fields, and the values."""
 

@@ -41,7 +41,7 @@ class Windows(NamedTuple):
         return self.high + self.minus_high - 2 * self.near
 
     def kept(self, results: NDArray[Any]) -> NDArray[Any]:
-        """Those of the results for all patterns that are in the table."""
+        """Of the results for all patterns, those that are in the table."""
         negative = results[SIGN + self.near + 1 : SIGN + self.minus_high + 1][::-1]
         positive = results[self.near + 1 : self.high + 1]
         return np.concatenate((negative, positive))

@@ -1,6 +1,6 @@
 """What PyTorch's dispatcher asks of an operator: shapes, derivatives, batching rules, and refusals.
 
-`register` gives the operators of operators.py and fused.py all of it.
+`register` gives the operators of operators.py, packed.py and fused_activation.py all of it.
 """
 
 from collections.abc import Callable, Iterator

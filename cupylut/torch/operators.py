@@ -206,7 +206,7 @@ def _run(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
 
 
 def run_rows(entry: str, tables: tuple[Table, ...], *tensors: Tensor) -> None:
-    """The same on the rows of tensors of two dimensions."""
+    """Run a kernel, or its NumPy half, on the rows of tensors of two dimensions."""
     if tensors[0].is_cuda:
         for part in rows.parts(*tensors):
             launch(entry, tables, part, rows.divisor(part[0].shape[1]))
