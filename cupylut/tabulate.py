@@ -60,7 +60,7 @@ def tabulate(
     nodes or calibration are given.
 
     A polynomial table says what it keeps to when it is printed. In float32 that is 2 ulp on every
-    input for all of `FUNCTIONS`, and for callables but in two places: where f crosses zero away
+    input for all of `FUNCTIONS`, and for callables but in two places: where f is zero away
     from x = 0, an absolute error of a tenth of a millionth of its values near 0 is allowed, and
     where a tail is approached as slowly as by 1/x², 1.5e-8 far out. In float64 it is 2 ulp for
     gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid and tanh as far as they are more than

@@ -112,6 +112,21 @@ def test_jumps_at_round_numbers_have_tables() -> None:
         PolynomialTable.build(Function(name, "", reference, left, right), FLOAT32)
 
 
+@pytest.mark.parametrize(
+    ("reference", "left", "right"),
+    [
+        (lambda x: np.square(np.tanh(x) - 0.5), 2.25, 0.25),
+        (lambda x: np.square(np.cos(x)) * np.exp(-x * x / 2), 0.0, 0.0),
+    ],
+)
+def test_double_zeros_away_from_zero(reference, left: float, right: float) -> None:
+    f = Function("own", "", reference, left, right)
+    table = PolynomialTable.build(f, FLOAT32)
+    x = inputs(table)
+    assert 0 < table.floor <= 2.0**-24 * 2.25
+    assert errors(table, f, x, evaluate(table, x)).max() <= 2
+
+
 @pytest.mark.parametrize("at", [1.0, 1.5])
 def test_functions_that_are_zero_around_zero(at: float) -> None:
     """How accurate they are where they begin is beside what they are farther out."""

@@ -155,14 +155,32 @@ def zero_floor(f: Function, dtype: DType, ends: bool = True) -> float:
     `ends`, a zero does not count from which on f stays zero: `ended` may do without a floor.
     """
     a, near = magnitudes(dtype), _size_near_zero(f)
+    floor = float(np.finfo(dtype).eps) / 2 * near
     for x in (a, -a):
         y = values(f, x)
         meets_zero = (np.sign(y[1:]) != np.sign(y[:-1])) & (np.abs(y[1:] - y[:-1]) > NOTHING * near)
         if not ends and y.any():
             meets_zero[np.flatnonzero(y)[-1] :] = False
-        if meets_zero.any():
-            return float(np.finfo(dtype).eps) / 2 * near
+        if meets_zero.any() or _touches_zero(f, x, y, floor):
+            return floor
     return 0.0
+
+
+def _touches_zero(f: Function, x: Float64Array, y: Float64Array, floor: float) -> bool:
+    """Whether f comes nearer to zero than the floor between numbers, and goes away again."""
+    size = np.abs(y)
+    lowest = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:])
+    # One of the numbers is within two per cent of a zero.
+    for i in np.flatnonzero(lowest & (size[1:-1] < 2.0**16 * floor)) + 1:
+        from scipy.optimize import minimize_scalar  # a quarter of a second, for few functions
+
+        ends = sorted((float(x[i - 1]), float(x[i + 1])))
+        found = minimize_scalar(
+            lambda at: abs(float(f(at))), bounds=ends, method="bounded", options={"xatol": 1e-12}
+        )
+        if found.fun <= floor:
+            return True
+    return False
 
 
 def _size_near_zero(f: Function) -> float:

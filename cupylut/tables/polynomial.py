@@ -82,7 +82,7 @@ class PolynomialTable(Table):
     """Polynomials of one degree, at most 2 ulp from the function on `domain`; see `tabulate`.
 
     The promise: |table(x) − f(x)| ≤ 2·max(ulp of f(x), `floor`) for x in `domain`, and
-    ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f crosses zero
+    ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f is zero
     elsewhere than at 0. `worst_ulp` is the largest error of the kernel that was met, in ulp, or in
     floors where these are larger. If the table was made for an `error`, that is the promise, for
     every x, and the unit of `worst_ulp`: but for the rounding of lines in the tails, and in float64
