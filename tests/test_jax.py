@@ -319,7 +319,7 @@ def test_nothing_is_promoted_implicitly(dtype: Any) -> None:
         y = cupylut.fused("gelu", x, bias=row, scale=row, residual=x)
         return cupylut.fused("silu", y, scale=number)
 
-    calls = [(getattr(cupylut, name), (x,)) for name in FUNCTIONS]
+    calls = [(f, (x,)) for f in (cupylut.gelu, cupylut.mish, cupylut.elu)]  # tables of all kinds
     calls += [(cupylut.swiglu, (x, x)), (cupylut.geglu, (x,)), (fused, (x, row, row[0]))]
     want = [slopes(*call) for call in calls], np.asarray(jax.jit(linear)(x))
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
