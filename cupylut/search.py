@@ -211,11 +211,11 @@ class _Mean:
                 ) from error
             if x.size != w.size or not (np.isfinite(x).all() and np.isfinite(w).all()):
                 raise ValueError("weights: give as many finite weights as finite points")
-            if (w < 0).any() or not w.sum() > 0:
+            if (w < 0).any() or not w.max(initial=0) > 0:
                 raise ValueError("weights: they must not be negative, and not all zero")
             if (x == x[0]).all():
                 raise ValueError(f"weights: every input is {x[0]:g}, and any domain around it does")
-        order = np.argsort(x, kind="stable")
+        order, w = np.argsort(x, kind="stable"), w / w.max()  # whose sum may overflow otherwise
         self.x, self.w = x[order], w[order] / w.sum()
         self.exact = f(self.x)
 

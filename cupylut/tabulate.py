@@ -123,7 +123,7 @@ def tabulate(
     found = as_dtype(dtype)
     layout = {"size": size, "domain": domain, "nodes": nodes, "calibration": calibration}
     given = [name for name, value in layout.items() if value is not None]
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in tuple(KINDS):  # which asks for no hash
         raise ValueError(f"kind={kind!r}: choose one of {', '.join(KINDS)}")
     if error is not None:
         if given:

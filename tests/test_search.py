@@ -141,6 +141,8 @@ def test_weights_are_a_sample_of_inputs() -> None:
     assert -3.5 < found.lo < -1.5
     twice = (np.concatenate([sample, sample]), np.ones(2 * sample.size))
     assert search("silu", 256, norm="mean", weights=twice).lo == pytest.approx(found.lo, rel=1e-3)
+    large = search("silu", 256, norm="mean", weights=(sample, np.full_like(sample, 1e308)))
+    assert large == found
 
 
 @settings(max_examples=40, deadline=None)

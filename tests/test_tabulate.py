@@ -97,6 +97,7 @@ def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
         ({"domain": (1, 2, 3)}, ValueError, r"domain=\(1, 2, 3\): give two finite numbers"),
         ({"domain": ("a", 3)}, ValueError, r"domain=\('a', 3\): give two finite numbers"),
         ({"calibration": np.ones(3)}, TypeError, "a cupylut.Calibration, not ndarray"),
+        ({"kind": ["linear"]}, ValueError, r"kind=\['linear'\]: choose one of direct"),
         ({"error": "small"}, ValueError, "error='small': give a positive number"),
         ({"error": np.nan}, ValueError, "error=nan: give a positive number"),
         ({"nodes": "random"}, ValueError, "plain, balanced"),

@@ -178,6 +178,21 @@ def test_hooks_on_the_activation_of_a_patched_gated_mlp_are_called(register: str
     assert seen == [1]
 
 
+def test_a_class_that_cannot_be_extended_is_left() -> None:
+    class Tagged(GatedMLP):
+        def __init_subclass__(cls, tag: str) -> None:
+            cls.tag = tag
+
+    model = nn.Sequential(Tagged(nn.SiLU()))
+    x = torch.randn(3, 4)
+    before, handle = model(x), patch(model)
+    (found,) = handle.left
+    assert found.what.startswith("has a class that cannot be extended: ")
+    torch.testing.assert_close(model(x), before)
+    assert str(model[0].act) == "Activation('silu')"
+    restore(handle)
+
+
 def test_modes_follow() -> None:
     model = Mixed().eval()
     handle = patch(model)

@@ -139,7 +139,13 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
         kind: Any = type(module)
         form = _form(module, gates)
         if form is not None:
-            slots.append(Slot(module, "__class__", kind, in_one_pass(kind, form)))
+            try:
+                slots.append(Slot(module, "__class__", kind, in_one_pass(kind, form)))
+            except TypeError as error:  # of an __init_subclass__ or a metaclass of its own
+                left.append(
+                    Found(name, kind.__name__, f"has a class that cannot be extended: {error}")
+                )
+                continue
             replaced.append(Found(name, kind.__name__, str(form)))
         methods = [m for m in _methods(module) if form is None or form.method != m]
         calls = [f"calls {call} in {m}" for m in methods for call in written_out(getattr(kind, m))]
