@@ -67,7 +67,7 @@ def test_first_calls_fit_nothing() -> None:
         + """
 import sys
 for name in cupylut.FUNCTIONS:
-    for dtype in (np.float16, np.float32):
+    for dtype in (np.float16, np.float32, np.float64):
         getattr(cupylut, name)(x.astype(dtype))
 cupylut.mish(x)
 print("cupylut.fitting" in sys.modules)

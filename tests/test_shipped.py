@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
 from cupylut import FUNCTIONS, PolynomialTable
-from cupylut.dtypes import FLOAT32, ulp
+from cupylut.dtypes import FLOAT32, FLOAT64, ulp
 from cupylut.fitting.__main__ import makers
 from cupylut.functions import with_derivatives
 from cupylut.tables.shipped import parse, shipped, unparse
@@ -85,6 +85,12 @@ def test_the_defaults_of_float32_are_shipped(name: str) -> None:
         kind for kind in ("gate", "polynomial") if shipped(kind, with_derivatives()[name], FLOAT32)
     ]
     assert len(kinds) == (0 if name.startswith("sqrtsoftplus") else 1)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_defaults_of_float64_are_shipped(name: str) -> None:
+    f = FUNCTIONS[name]
+    assert all(shipped("polynomial", each, FLOAT64) for each in (f, f.derivative))
 
 
 def check_special_values(name: str, found: Found) -> None:

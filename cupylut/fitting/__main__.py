@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from .. import data
-from ..dtypes import FLOAT32, FLOAT64, as_dtype
-from ..functions import with_derivatives
+from ..dtypes import FLOAT32, FLOAT64, DType, as_dtype
+from ..functions import FUNCTIONS, with_derivatives
 from ..tables import CompactTable, GateTable, PolynomialTable
 from ..tables.shipped import file_name
 from . import compact, digits, gate, hard_cases, polynomial
@@ -19,11 +19,11 @@ from . import compact, digits, gate, hard_cases, polynomial
 _NOT_IN_FLOAT32 = {*gate.LAYOUTS, "sqrtsoftplus", "sqrtsoftplus_derivative"}
 
 
-def _polynomial(name: str) -> str:
-    return polynomial.text(polynomial.fit(with_derivatives()[name], FLOAT32, None))
+def _polynomial(name: str, dtype: DType) -> str:
+    return polynomial.text(polynomial.fit(with_derivatives()[name], dtype, None))
 
 
-def _polynomial_float64(name: str) -> str:
+def _in_digits(name: str) -> str:
     return polynomial.text(digits.fit(name))
 
 
@@ -36,9 +36,14 @@ def makers() -> dict[str, Callable[[], str]]:
     for name in gate.LAYOUTS:
         makers[file_name(GateTable.kind, name, FLOAT32)] = partial(gate.text, name)
     for name in sorted(with_derivatives().keys() - _NOT_IN_FLOAT32):
-        makers[file_name(PolynomialTable.kind, name, FLOAT32)] = partial(_polynomial, name)
+        make = partial(_polynomial, name, FLOAT32)
+        makers[file_name(PolynomialTable.kind, name, FLOAT32)] = make
+    for name, f in FUNCTIONS.items():  # those beside them have no tables of float64
+        for each in (name, f"{name}_derivative") if f.derivative else (name,):
+            make = partial(_polynomial, each, FLOAT64)
+            makers[file_name(PolynomialTable.kind, each, FLOAT64)] = make
     for name in digits.NAMES:
-        makers[file_name(PolynomialTable.kind, name, FLOAT64)] = partial(_polynomial_float64, name)
+        makers[file_name(PolynomialTable.kind, name, FLOAT64)] = partial(_in_digits, name)
     return makers
 
 
