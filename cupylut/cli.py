@@ -98,7 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "what the hardware counts in the kernels, by ncu (default: %(default)s)",
     )
     command.add_argument(
-        "--device", choices=[*bandwidth.SETTINGS], help="of bandwidth (default: cuda)"
+        "--device",
+        choices=[*bandwidth.SETTINGS],
+        help="of bandwidth (default: cuda; cpu needs no GPU)",
     )
     command.add_argument("--seconds", type=_seconds, help="of bandwidth, after which it ends")
     command.add_argument(

@@ -4,9 +4,10 @@ The functions themselves are in functions.py.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, SupportsFloat, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,14 +53,14 @@ class Tail(NamedTuple):
 
 def as_tail(tail: "float | str | Tail", side: str) -> Tail:
     """The tail that a number, "identity" or a `Tail` stands for; ValueError for anything else."""
-    if isinstance(tail, Tail):
+    if isinstance(tail, Tail) and np.isfinite(tail).all():
         return tail
     if isinstance(tail, str) and tail == "identity":
         return IDENTITY
-    try:
-        intercept = float(tail)
-    except (TypeError, ValueError, OverflowError):
-        intercept = np.nan
+    intercept = np.nan
+    if isinstance(tail, SupportsFloat) and not isinstance(tail, str) and np.ndim(tail) == 0:
+        with suppress(TypeError, ValueError, OverflowError):
+            intercept = float(tail)
     if not np.isfinite(intercept):
         raise ValueError(f'{side}={tail!r} is not a tail: give a finite number or "identity"')
     return Tail(0.0, intercept)

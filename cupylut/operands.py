@@ -21,7 +21,7 @@ def together(given: dict[str, Any]) -> tuple[NumpyArrays, dict[str, Any]]:
     (first, x), *_ = given.items()
     library = library_of(x)
     if isinstance(library, JaxArrays):
-        given = {name: _from_numpy(other) for name, other in given.items()}
+        given = _from_numpy(given)
     for name, other in given.items():
         if type(library_of(other)) is not type(library):
             raise TypeError(f"{first} is a {name_of(x)}, {name} a {name_of(other)}: give one kind")
@@ -35,16 +35,29 @@ def is_weak(x: Any) -> bool:
     return bool(getattr(x, "weak_type", False))
 
 
-def _from_numpy(x: Any) -> Any:
-    return sys.modules["jax"].numpy.asarray(x) if isinstance(x, np.ndarray) else x
+def _from_numpy(given: dict[str, Any]) -> dict[str, Any]:
+    jax = sys.modules["jax"]
+    # Arrays of float64 are used outside of x64 mode too, and others beside them then.
+    with jax.enable_x64(any(_is_double(x) for x in given.values())):
+        return {
+            name: jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x
+            for name, x in given.items()
+        }
+
+
+def _is_double(x: Any) -> bool:
+    jax = sys.modules["jax"]
+    return jax.config.jax_enable_x64 or (isinstance(x, jax.Array) and x.dtype == np.float64)
 
 
 def _of_one_dtype(library: JaxArrays, given: dict[str, Any]) -> dict[str, Any]:
-    strong = [x for x in given.values() if not is_weak(x)]
-    if len(strong) in (0, len(given)):
+    numbers = {name for name, x in given.items() if is_weak(x) and x.dtype.kind in "biuf"}
+    strong = [x for name, x in given.items() if name not in numbers]
+    if not numbers or not strong:
         return given
     dtype = library.result_dtype(strong[0])
-    return {name: x.astype(dtype) if is_weak(x) else x for name, x in given.items()}
+    with sys.modules["jax"].enable_x64(dtype == np.float64):
+        return {name: x.astype(dtype) if name in numbers else x for name, x in given.items()}
 
 
 def _on_one_device(library: JaxArrays, given: dict[str, Any]) -> dict[str, Any]:

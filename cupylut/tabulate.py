@@ -270,8 +270,8 @@ def _keeps_to(error: float, function: Function, table: Table) -> bool:
     """Whether no result is off by more than error, as far as can be seen."""
     if table.report.max_abs > error:
         return False
-    if table.dtype.itemsize == 2 or not isinstance(table, LinearTable):  # the report knows all
-        return True
+    if table.dtype.itemsize == 2 or not isinstance(table, LinearTable):
+        return True  # the report knows all inputs, or where results are largest
     return table.largest_error(function) <= error
 
 

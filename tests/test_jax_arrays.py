@@ -243,3 +243,24 @@ for call, first, second in ((cupylut.swiglu, "gate", "up"), (fused, "x", "bias")
 
 def test_operands_that_may_be_moved_go_to_those_that_may_not() -> None:
     on_four_devices(OPERANDS)
+
+
+def test_float64_from_elsewhere_takes_operands_of_no_dtype_and_numpys() -> None:
+    """Made under enable_x64 and used outside, where JAX would narrow what joins it."""
+    with jax.enable_x64(True):
+        x = jnp.asarray(np.linspace(-4, 4, 4))
+    weak = jnp.full(4, 0.5)
+    assert weak.weak_type
+    row, y = np.linspace(1, 2, 4), np.full(4, 0.5)
+    for result, want in (
+        (cupylut.swiglu(x, weak), cupylut.swiglu(np.asarray(x), y)),
+        (cupylut.fused("gelu", x, residual=weak), cupylut.fused("gelu", np.asarray(x), residual=y)),
+        (cupylut.fused("gelu", x, bias=row), cupylut.fused("gelu", np.asarray(x), bias=row)),
+    ):
+        assert result.dtype == np.float64
+        np.testing.assert_array_equal(result, want)
+
+
+def test_complex_operands_of_no_dtype_are_refused() -> None:
+    with pytest.raises(TypeError, match="complex64 is not supported"):
+        cupylut.swiglu(jnp.ones(4), jnp.full(4, 2 + 1j))

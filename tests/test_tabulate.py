@@ -207,7 +207,7 @@ def test_functions_of_ones_own_are_checked_too() -> None:
         tabulate(Function("own", "", np.tanh, 0.0, 1.0), "float16")
     with pytest.raises(ValueError, match="symmetry='mirror': choose one of gate, odd"):
         Function("own", "", np.tanh, -1.0, 1.0, symmetry="mirror")
-    for tail in (np.inf, "line", 1j, 10**400, object()):
+    for tail in (np.inf, "line", "1", b"1", 1j, 10**400, object(), [0.5], Tail(0, np.inf)):
         with pytest.raises(ValueError, match="is not a tail: give a finite number"):
             Function("own", "", np.tanh, -1.0, tail)
     assert Function("own", "", np.tanh, -1, "identity").tails == (Tail(0.0, -1.0), Tail(1.0, 0.0))

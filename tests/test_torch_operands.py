@@ -133,6 +133,13 @@ def test_autocast_converts_what_stands_beside_x(name: str, compiled: bool) -> No
     assert close(grads[0].double(), exact, 2.0**-6)
 
 
+def test_autocast_converts_a_residual_that_is_no_wider() -> None:
+    """bfloat16 beside float16 is another dtype, of as many bits."""
+    x, residual = numbers(2, 3, dtype=torch.float16), numbers(2, 3, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.float16):
+        assert cupylut.fused("gelu", x, residual=residual).dtype == torch.float16
+
+
 def test_autocast_keeps_a_residual_as_precise_as_it_is() -> None:
     x, residual = numbers(2, 3, dtype=torch.bfloat16), 1000 + numbers(2, 3, dtype=torch.float32)
     with torch.autocast("cpu", torch.bfloat16):

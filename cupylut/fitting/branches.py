@@ -170,8 +170,10 @@ def _touches_zero(f: Function, x: Float64Array, y: Float64Array, floor: float) -
     """Whether f comes nearer to zero than the floor between numbers, and goes away again."""
     size = np.abs(y)
     lowest = (size[1:-1] < size[:-2]) & (size[1:-1] < size[2:])
-    # One of the numbers is within two per cent of a zero.
-    for i in np.flatnonzero(lowest & (size[1:-1] < 2.0**16 * floor)) + 1:
+    # Between two numbers next to a kink at zero, one is at most a third of the larger; next to a
+    # double zero, a ninth.
+    lowest &= size[1:-1] <= np.maximum(size[:-2], size[2:]) / 2
+    for i in np.flatnonzero(lowest) + 1:
         from scipy.optimize import minimize_scalar  # a quarter of a second, for few functions
 
         ends = sorted((float(x[i - 1]), float(x[i + 1])))

@@ -32,7 +32,8 @@ class Settings:
 
     runs: at most so many of each contestant. seconds: for a row, after which there are no more
     runs than five. limits: in seconds for the speeds of each part, shared among its functions or
-    models and dtypes, after which rows are left out: those first that must not be.
+    models and dtypes, after which rows are left out. They are measured in the order given, those
+    first that are missed most.
     """
 
     device: str

@@ -97,7 +97,7 @@ def kept_wide(residual: Tensor, x: Tensor) -> bool:
         _under_autocast(x.device.type)
         and residual.is_floating_point()
         and x.is_floating_point()
-        and torch.promote_types(residual.dtype, x.dtype) != x.dtype
+        and torch.promote_types(residual.dtype, x.dtype) == residual.dtype != x.dtype
     )
 
 
