@@ -22,7 +22,6 @@ from .dtypes import DTYPES, FLOAT32, FLOATS8, DType
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13  # DLPack device types
 
-
 _WHAT_WORKS = (
     "convert it to float16, bfloat16, float32 or float64 (8-bit floats are for tables of theirs, "
     "made by cupylut.quantized)"

@@ -36,18 +36,14 @@ def is_weak(x: Any) -> bool:
 
 
 def _from_numpy(given: dict[str, Any]) -> dict[str, Any]:
+    numpys = {name: x for name, x in given.items() if isinstance(x, np.ndarray)}
+    if not numpys:
+        return given
     jax = sys.modules["jax"]
-    # Arrays of float64 are used outside of x64 mode too, and others beside them then.
-    with jax.enable_x64(any(_is_double(x) for x in given.values())):
-        return {
-            name: jax.numpy.asarray(x) if isinstance(x, np.ndarray) else x
-            for name, x in given.items()
-        }
-
-
-def _is_double(x: Any) -> bool:
-    jax = sys.modules["jax"]
-    return jax.config.jax_enable_x64 or (isinstance(x, jax.Array) and x.dtype == np.float64)
+    # JAX's arrays of float64 are used outside of x64 mode too, and NumPy's beside them then.
+    doubles = any(x.dtype == np.float64 for name, x in given.items() if name not in numpys)
+    with jax.enable_x64(doubles or jax.config.jax_enable_x64):
+        return given | {name: jax.numpy.asarray(x) for name, x in numpys.items()}
 
 
 def _of_one_dtype(library: JaxArrays, given: dict[str, Any]) -> dict[str, Any]:

@@ -259,6 +259,7 @@ def test_command(
     assert cli.main(command) == 0
     record = json.loads((quick / "x.json").read_text())
     assert record["format"] == cells.FORMAT
+    assert {"date", "platform", "processor", "commit"} <= record["environment"].keys()
     assert record["targets"] == []  # they are a GPU's
     found = cells.of(record)
     assert {cell.function for cell in found} == set(contestants.FUNCTIONS)

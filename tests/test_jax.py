@@ -3,9 +3,6 @@
 NumPy's own float32 results come from cubics, and here and there differ in the last bit.
 """
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -358,38 +355,6 @@ def test_out_and_tables_of_another_dtype_are_refused_when_traced() -> None:
         jax.jit(lambda x: cupylut.gelu(x, out=np.zeros(3, np.float32)))(x)
     with pytest.raises(TypeError, match="this table is for bfloat16 and the input gives float32"):
         jax.jit(tabulate("gelu", "bfloat16"))(x)
-
-
-SHARDED = """
-import jax, numpy as np, cupylut, pytest
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-mesh = Mesh(np.array(jax.devices()), ("rows",))
-sharding = NamedSharding(mesh, PartitionSpec("rows"))
-x = np.linspace(-5, 5, 64, dtype=np.float32).reshape(8, 8)
-there = jax.device_put(x, sharding)
-assert len(there.devices()) == 2
-with pytest.raises(TypeError, match="over several devices: call cupylut under jax.jit"):
-    cupylut.gelu(there)
-y = jax.jit(cupylut.gelu)(there)
-assert y.sharding.is_equivalent_to(sharding, 2)
-assert np.asarray(y).tobytes() == cupylut.gelu(x).tobytes()
-z = jax.shard_map(cupylut.gelu, mesh=mesh, in_specs=PartitionSpec("rows"),
-                  out_specs=PartitionSpec("rows"))(there)
-assert np.asarray(z).tobytes() == cupylut.gelu(x).tobytes()
-"""
-
-
-def test_sharded_arrays_stay_where_they_are() -> None:
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run(
-        [sys.executable, "-c", SHARDED],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env=os.environ | flags,
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_sample_has_every_kind_of_number() -> None:

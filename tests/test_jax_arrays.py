@@ -199,6 +199,28 @@ def on_four_devices(program: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+SHARDED = """
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+mesh = Mesh(np.array(devices), ("rows",))
+sharding = NamedSharding(mesh, PartitionSpec("rows"))
+x = np.linspace(-5, 5, 64, dtype=np.float32).reshape(8, 8)
+there = jax.device_put(x, sharding)
+assert len(there.devices()) == 4
+with pytest.raises(TypeError, match="over several devices: call cupylut under jax.jit"):
+    cupylut.gelu(there)
+y = jax.jit(cupylut.gelu)(there)
+assert y.sharding.is_equivalent_to(sharding, 2)
+assert np.asarray(y).tobytes() == cupylut.gelu(x).tobytes()
+z = jax.shard_map(cupylut.gelu, mesh=mesh, in_specs=PartitionSpec("rows"),
+                  out_specs=PartitionSpec("rows"))(there)
+assert np.asarray(z).tobytes() == cupylut.gelu(x).tobytes()
+"""
+
+
+def test_sharded_arrays_stay_where_they_are() -> None:
+    on_four_devices(SHARDED)
+
+
 RESULTS = """
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P, SingleDeviceSharding
 calls = [cupylut.gelu, cupylut.swiglu, lambda x: cupylut.swiglu(x, x),

@@ -47,6 +47,23 @@ def test_the_device_is_busy_for_twice_as_long_as_a_call_takes_the_host(
     assert timing._queued(None, lambda: None) == []
 
 
+def test_an_idle_device_is_kept_busy_before_it_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[float, str]] = []
+
+    def on_cuda(run: partial[str], before: object = ()) -> float:
+        runs.append((time.monotonic(), run()))
+        return 1e-3
+
+    monkeypatch.setattr(timing, "_on_cuda", on_cuda)
+    monkeypatch.setattr(timing, "_queued", lambda before, run: [before])
+    start = time.monotonic()
+    timing.measure({"cupylut": partial(str, "call")}, "cuda", 5, 0.0, partial(str, "read"))
+    first = next(when for when, what in runs if what == "call")
+    assert {what for when, what in runs if when < first} == {"read"}
+    assert first - start >= timing.BUSY
+    assert [what for _, what in runs].count("call") == 5
+
+
 def test_the_median_and_quartiles() -> None:
     found = timing._summary(np.array([5.0, 1.0, 3.0, 2.0, 100.0]))
     assert found == timing.Time(median=3.0, mean=22.2, low=2.0, high=5.0, runs=5)

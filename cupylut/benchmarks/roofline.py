@@ -7,8 +7,8 @@ Each resource of the GPU takes its own time for an element, and the slowest one 
     units     instructions that a unit executes / (SMs · clock · lanes of the unit)
     shared    passes through shared memory / (SMs · clock), for 32 elements
 
-Instructions are those of the vector loop (`counts.py`), passes those of the table's reads for N(0,
-1) inputs (`bank_conflicts.py`) and of the vectors themselves, since loads and stores of global
+Instructions are those of the vector loop (`counts.py`), passes those of the table's reads for
+N(0, 1) inputs (`bank_conflicts.py`) and of the vectors themselves, since loads and stores of global
 memory go through the same 128 bytes a clock. The fraction of copy bandwidth is the memory's time
 divided by the slowest one's. 1.00 says that nothing but the memory stands in the way of a large
 array, not that the kernel reaches it: latency, launch, filling the table, and a clock that sinks
@@ -123,11 +123,9 @@ def table_of(case: Case) -> Table | None:
 def simulated_passes(case: Case, inputs: str = "N(0, 1)") -> float:
     """The passes of a warp's lookups of one element each."""
     table = table_of(case)
-    return (
-        0.0
-        if table is None
-        else bank_conflicts.simulate(table, bank_conflicts.inputs(inputs, as_dtype(case[0])))
-    )
+    if table is None:
+        return 0.0
+    return bank_conflicts.simulate(table, bank_conflicts.inputs(inputs, as_dtype(case[0])))
 
 
 def predict(card: Card, case: Case) -> Prediction:
