@@ -79,6 +79,16 @@ def _to_odd(y: NDArray[Any]) -> Float64Array:
     return np.where((above == 0) | odd, near, np.nextafter(near, above * np.inf))
 
 
+def derivative_name(name: str) -> str:
+    """The name of the derivative of a function, or of a derivative's.
+
+    >>> derivative_name("gelu"), derivative_name("gelu_derivative")
+    ('gelu_derivative', 'gelu_second_derivative')
+    """
+    base = name.removesuffix("_derivative")
+    return f"{base}_derivative" if base == name else f"{base}_second_derivative"
+
+
 IDENTITY = Tail(1.0, 0.0)
 ZERO = Tail(0.0, 0.0)
 ZERO_FROM_BELOW = Tail(0.0, -0.0)  # gelu-like functions reach 0 from below: the limit is −0
@@ -92,9 +102,9 @@ class Function:
 
     Called with anything `numpy.asarray` takes, it returns the float64 reference, NaN for NaN, and
     at ±inf the limit given by the tail (never NaN). `left` and `right` are the straight lines
-    that it approaches, or None where it approaches none, as x² does not. `gradient` is the float64
-    reference of the derivative; `kinks` are the points where branches meet, so that f″ jumps.
-    `parameters` follow x in calls of both references. `cuda` is the function as a C++ expression in
+    that it approaches, or None where it approaches none, as x² does not. `gradient` and `curvature`
+    are the float64 references of f′ and f″; `kinks` are the points where branches meet, so that f″
+    jumps. `parameters` follow x in calls of all references. `cuda` is the function as a C++ expression in
     the double ``x``; without it, node values are uploaded instead of computed on the device.
     `source` is where the function was described.
 
@@ -111,6 +121,7 @@ class Function:
     left: Tail | None
     right: Tail | None
     gradient: Reference | None = None
+    curvature: Reference | None = None
     symmetry: Symmetry = "none"
     cuda: str | None = None
     parameters: tuple[float, ...] = ()
@@ -186,9 +197,10 @@ class Function:
         if self.gradient is None:
             return None
         return Function(
-            name=f"{self.name}_derivative",
+            name=derivative_name(self.name),
             formula=f"d/dx ({self.formula})",
             reference=self.gradient,
+            gradient=self.curvature,
             left=self._slope(self.left, -_FAR),
             right=self._slope(self.right, _FAR),
             symmetry=_OF_DERIVATIVE[self.symmetry],

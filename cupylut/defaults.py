@@ -71,15 +71,15 @@ def derivative_table(table: Table) -> Table:
             "jax.custom_jvp"
         )
     if function.derivative is None:
-        raise no_second_derivative(function.name)
+        raise no_third_derivative(function.name)
     make = product_table if isinstance(table, UnroundedTable) else default_table
     return make(function.derivative, table.dtype)
 
 
-def no_second_derivative(derivative: str) -> TypeError:
-    """The error where the derivative of one, by its key, is asked for."""
+def no_third_derivative(second: str) -> TypeError:
+    """The error where the derivative of a second derivative, by its key, is asked for."""
     return TypeError(
-        f"second derivatives of {derivative.removesuffix('_derivative')} are not there: the "
-        f"derivative of {derivative} is not known. cupylut's functions bring their first "
+        f"third derivatives of {second.removesuffix('_second_derivative')} are not there: the "
+        f"derivative of {second} is not known. cupylut's functions bring their first and second "
         "derivatives, and no higher ones"
     )

@@ -1,8 +1,8 @@
 """The activation functions: one declaration each.
 
 A declaration says everything the rest of the library needs: a float64 reference that keeps its
-*relative* accuracy in the negative tail (``x * ndtr(x)``, never ``1 + erf``, which cancels), the
-derivative, the straight lines that the function approaches on either side, its symmetry, and the
+*relative* accuracy in the negative tail (``x * ndtr(x)``, never ``1 + erf``, which cancels), two
+derivatives, the straight lines that the function approaches on either side, its symmetry, and the
 same expression for the CUDA compiler. Tables, kernels, front ends and tests take all that from
 ``FUNCTIONS``. docs/architecture.md says what else a new function needs.
 """
@@ -10,7 +10,7 @@ same expression for the CUDA compiler. Tables, kernels, front ends and tests tak
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -27,8 +27,8 @@ def as_function(
     """The `Function` that a name, a `Function` or a callable with two tails stands for.
 
     Names are those of `FUNCTIONS` and `CURVED`, with parameters in parentheses where there are any,
-    and with "_derivative" behind them. A tail is a number (the constant that f approaches),
-    ``"identity"`` or a `Tail`.
+    and with "_derivative" or "_second_derivative" behind them. A tail is a number (the constant
+    that f approaches), ``"identity"`` or a `Tail`.
 
     >>> as_function("elu(0.5)").left
     Tail(slope=0.0, intercept=-0.5)
@@ -67,11 +67,12 @@ def _by_name(name: str) -> Function:
     if function := _BY_NAME.get(name):
         return function
     base = name.removesuffix("_derivative")
-    if base != name:
-        derivative = _by_name(base).derivative
-        if derivative is None:
-            raise ValueError(f"{base} was declared without its gradient")
-        return derivative
+    if base != name and not base.endswith("_derivative"):
+        first = base.removesuffix("_second")
+        function = _by_name(base if first == base else f"{first}_derivative")
+        if function.derivative is None:
+            raise ValueError(f"the derivative of {function.name} is not known")
+        return function.derivative
     if match := _WITH_PARAMETERS.fullmatch(name):
         return _with_parameters(match[1], match[2])
     close = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
@@ -108,6 +109,7 @@ def leaky_relu(negative_slope: float = 0.01) -> Function:
         reference=references.leaky_relu,
         parameters=(negative_slope,),
         gradient=references.leaky_relu_derivative,
+        curvature=references.leaky_relu_second_derivative,
         left=Tail(negative_slope, 0.0),
         right=IDENTITY,
         cuda=f"x < 0 ? {negative_slope!r} * x : x",
@@ -123,6 +125,7 @@ def elu(alpha: float = 1.0) -> Function:
         reference=references.elu,
         parameters=(alpha, 1.0),
         gradient=references.elu_derivative,
+        curvature=references.elu_second_derivative,
         left=Tail(0.0, -alpha),
         right=IDENTITY,
         cuda=f"x > 0 ? x : {alpha!r} * expm1(x)",
@@ -139,6 +142,7 @@ def xielu(alpha_p: float = 0.8, alpha_n: float = 0.8, beta: float = 0.5) -> Func
         reference=references.xielu,
         parameters=(alpha_p, alpha_n, beta),
         gradient=references.xielu_derivative,
+        curvature=references.xielu_second_derivative,
         left=Tail(beta - alpha_n, -alpha_n),
         right=None,
         kinks=(0.0,),
@@ -161,6 +165,7 @@ _DECLARATIONS = (
         formula="x·Φ(x) = x/2·(1 + erf(x/√2))",
         reference=references.gelu,
         gradient=references.gelu_derivative,
+        curvature=references.gelu_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -172,6 +177,7 @@ _DECLARATIONS = (
         formula="x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³)))",
         reference=references.gelu_tanh,
         gradient=references.gelu_tanh_derivative,
+        curvature=references.gelu_tanh_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -183,6 +189,7 @@ _DECLARATIONS = (
         formula="x·σ(x) = x/(1 + e^−x)",
         reference=references.silu,
         gradient=references.silu_derivative,
+        curvature=references.silu_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -194,6 +201,7 @@ _DECLARATIONS = (
         formula="x·σ(1.702·x)",
         reference=references.quick_gelu,
         gradient=references.quick_gelu_derivative,
+        curvature=references.quick_gelu_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -205,6 +213,7 @@ _DECLARATIONS = (
         formula="x·tanh(log(1 + eˣ))",
         reference=references.mish,
         gradient=references.mish_derivative,
+        curvature=references.mish_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         cuda="x * tanh(log1p(exp(x)))",
@@ -215,6 +224,7 @@ _DECLARATIONS = (
         formula="log(1 + eˣ)",
         reference=references.softplus,
         gradient=references.sigmoid,
+        curvature=references.sigmoid_derivative,
         left=ZERO,
         right=IDENTITY,
         symmetry="gate",
@@ -226,6 +236,7 @@ _DECLARATIONS = (
         formula="σ(x) = 1/(1 + e^−x)",
         reference=references.sigmoid,
         gradient=references.sigmoid_derivative,
+        curvature=references.sigmoid_second_derivative,
         left=ZERO,
         right=Tail(0.0, 1.0),
         symmetry="complement",
@@ -236,6 +247,7 @@ _DECLARATIONS = (
         formula="tanh(x)",
         reference=references.tanh,
         gradient=references.tanh_derivative,
+        curvature=references.tanh_second_derivative,
         left=Tail(0.0, -1.0),
         right=Tail(0.0, 1.0),
         symmetry="odd",
@@ -246,6 +258,7 @@ _DECLARATIONS = (
         formula="x·min(max(x + 3, 0), 6)/6",
         reference=references.hardswish,
         gradient=references.hardswish_derivative,
+        curvature=references.hardswish_second_derivative,
         left=ZERO_FROM_BELOW,
         right=IDENTITY,
         symmetry="gate",
@@ -258,6 +271,7 @@ _DECLARATIONS = (
         formula="Φ((x − 0.707107)/0.282095)",
         reference=references.laplace,
         gradient=references.laplace_derivative,
+        curvature=references.laplace_second_derivative,
         left=ZERO,
         right=Tail(0.0, 1.0),
         cuda="0.5 * erfc((0.707107 - x) / 0.282095 * 0.70710678118654752440)",
@@ -269,6 +283,7 @@ _DECLARATIONS = (
         reference=references.clipped_gelu,
         parameters=(10.0,),
         gradient=references.clipped_gelu_derivative,
+        curvature=references.clipped_gelu_second_derivative,
         left=ZERO_FROM_BELOW,
         right=Tail(0.0, 10.0),
         cuda="fmin(0.5 * x * erfc(x * -0.70710678118654752440), 10.0)",
@@ -280,6 +295,7 @@ _DECLARATIONS = (
         reference=references.elu,
         parameters=_SELU,
         gradient=references.elu_derivative,
+        curvature=references.elu_second_derivative,
         left=Tail(0.0, -_SELU[0] * _SELU[1]),
         right=Tail(_SELU[1], 0.0),
         cuda=f"{_SELU[1]!r} * (x > 0 ? x : {_SELU[0]!r} * expm1(x))",
@@ -296,6 +312,7 @@ _CURVED = (
         formula="max(x, 0)²",
         reference=references.relu2,
         gradient=references.relu2_derivative,
+        curvature=references.relu2_second_derivative,
         left=ZERO,
         right=None,
         kinks=(0.0,),
@@ -305,6 +322,7 @@ _CURVED = (
         formula="√log(1 + eˣ)",
         reference=references.sqrtsoftplus,
         gradient=references.sqrtsoftplus_derivative,
+        curvature=references.sqrtsoftplus_second_derivative,
         left=ZERO,
         right=None,
     ),
@@ -319,30 +337,32 @@ CURVED: Mapping[str, Function] = MappingProxyType({f.name: f for f in _CURVED})
 xielu in float32 too."""
 
 # Both, as a dictionary, which every release of PyTorch's compiler can follow.
-_BY_NAME = {**FUNCTIONS, **CURVED}
+_BY_NAME: Mapping[str, Function] = {**FUNCTIONS, **CURVED}
 
 
-def with_derivatives() -> dict[str, Function]:
-    """All declared functions and their derivatives by name."""
-    functions = {**FUNCTIONS, **CURVED}
-    derivatives = (f.derivative for f in functions.values() if f.derivative)
-    return functions | {f.name: f for f in derivatives}
+def with_derivatives(functions: Mapping[str, Function] = _BY_NAME) -> dict[str, Function]:
+    """Functions, their derivatives and the second ones, by name; all that are declared."""
+    return {f.name: f for function in functions.values() for f in _and_derivatives(function)}
+
+
+def _and_derivatives(function: Function) -> Iterator[Function]:
+    """A function, its derivative and so on, as far as they are known."""
+    yield function
+    if function.derivative is not None:
+        yield from _and_derivatives(function.derivative)
 
 
 def is_known(function: Function) -> bool:
     """Whether this is one that `as_function` makes of a name, parameters and all."""
-    base = function.name.removesuffix("_derivative")
-    if match := _WITH_PARAMETERS.fullmatch(base):
+    if match := _WITH_PARAMETERS.match(function.name):
         try:
-            known = _with_parameters(match[1], match[2])
+            return function in _and_derivatives(_with_parameters(match[1], match[2]))
         except ValueError:  # the name of someone's own
             return False
-        return function in (known, known.derivative)
     return is_declared(function)
 
 
 def is_declared(function: Function) -> bool:
     """Whether this is one of the functions above or a derivative, not just its namesake."""
-    name = function.name.removesuffix("_derivative")
-    declared = _BY_NAME.get(name)
-    return declared is not None and function in (declared, declared.derivative)
+    name = function.name.removesuffix("_derivative").removesuffix("_second")
+    return name in _BY_NAME and function in _and_derivatives(_BY_NAME[name])

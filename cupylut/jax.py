@@ -36,12 +36,12 @@ TINY = 2.0**-149  # the smallest float32: the unit of subnormal bit patterns
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
 def lookup(table: Table, x: Any) -> Any:
-    """y = table(x) for a JAX array of the table's dtype and any shape; differentiable once.
+    """y = table(x) for a JAX array of the table's dtype and any shape; differentiable twice.
 
     `cupylut.gelu` and the like and `table(x)` call it for what JAX is tracing, with x promoted.
 
     Raises TypeError where a table of unknown derivative is differentiated: one that was made with
-    `cupylut.tabulate`, or a derivative.
+    `cupylut.tabulate`, or a second derivative.
 
     >>> import cupylut, jax
     >>> slope = jax.jit(jax.grad(cupylut.gelu))

@@ -28,7 +28,11 @@ STRIDE = 509  # prime, so that all low bits of the patterns occur
 FINITE = 2 * 0x7F800000  # how many float32 numbers are
 
 # Where either value will do, and as near to it as the kernel's sums are rounded.
-JUMPS = {"hardswish_derivative": 3.0, "gelu_10_derivative": 10.0}
+JUMPS = {
+    "hardswish_derivative": 3.0,
+    "gelu_10_derivative": 10.0,
+    "hardswish_second_derivative": 3.0,
+}
 
 POLYNOMIALS = [
     name

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from cupylut import FUNCTIONS, tabulate
 from cupylut.declaration import IDENTITY, Function, Tail
-from cupylut.functions import CURVED, as_function
+from cupylut.fitting.hard_cases import exact_functions
+from cupylut.functions import CURVED, as_function, is_known, with_derivatives
 
 POINTS = [*np.linspace(-36, 12, 193), -700.0, -100.0, -1e-3, 1e-3, -1e-300, 1e-300, 30.0, 1e4]
 
@@ -40,14 +41,37 @@ def test_derivative(f: Function) -> None:
 
 
 @every_function
+def test_second_derivative(f: Function) -> None:
+    second = with_derivatives()[f"{f.name}_second_derivative"]
+    for x in set(np.linspace(-12, 12, 97)) - set(f.kinks):
+        exact = mp.diff(EXACT[f.name], mp.mpf(float(x)), 2)
+        assert abs(mp.mpf(float(second(np.float64(x)))) - exact) < 1e-13, x
+
+
+@pytest.mark.parametrize("name", [name for name in with_derivatives() if "second" in name])
+def test_second_derivatives_have_relative_accuracy_as_far_as_they_do_not_cross_zero(
+    name: str,
+) -> None:
+    second, exact_one = with_derivatives()[name], exact_functions()[name]
+    for x in (*POINTS, -37.9, 20.5, 37.9):
+        exact = exact_one(x)
+        if abs(exact) < 1e-306:  # an exponential of scipy is 0 there
+            continue
+        bound = (16 + 16 * abs(mp.log(abs(exact)))) * 2.0**-53
+        gap = abs(mp.mpf(float(second(x))) - exact)
+        near_zero = 2.0**-50 if -4 < x < 4 else 0
+        assert gap <= max(bound * abs(exact), near_zero), x
+
+
+@every_function
 def test_derivatives_approach_the_slopes_of_the_tails(f: Function) -> None:
-    assert f.derivative is not None
-    for sign, tail in ((-1, f.left), (1, f.right)):
-        if tail is not None:
-            limit, far = f.derivative(sign * np.inf), f.derivative(sign * 800.0)
-            assert limit == tail.slope
-            assert far == pytest.approx(tail.slope, abs=1e-99)
-            assert np.signbit(limit) == np.signbit(far)
+    for g, of_slope in zip(list(with_derivatives({"": f}).values())[1:], (1, 0), strict=True):
+        for sign, tail in ((-1, f.left), (1, f.right)):
+            if tail is not None:
+                limit, far = g(sign * np.inf), g(sign * 800.0)
+                assert limit == of_slope * tail.slope
+                assert far == pytest.approx(of_slope * tail.slope, abs=1e-99)
+                assert np.signbit(limit) == np.signbit(far)
 
 
 @every_function
@@ -70,10 +94,16 @@ def test_names_with_parameters_and_derivatives() -> None:
         g = as_function(name)
         assert g.name == name
         assert as_function(f"{name}_derivative") == g.derivative
+        assert g.derivative is not None
+        assert as_function(f"{name}_second_derivative") == g.derivative.derivative
+        assert is_known(as_function(f"{name}_second_derivative"))
     assert as_function("elu(1.0)") == FUNCTIONS["elu"]
-    for wrong in ("gelu(1.0)", "elu(1.0", "gelu_derivative_derivative"):
-        with pytest.raises(ValueError, match=r"unknown function|without its gradient"):
+    for wrong in ("gelu(1.0)", "elu(1.0", "gelu_derivative_derivative", "gelu_second"):
+        with pytest.raises(ValueError, match="unknown function"):
             as_function(wrong)
+    for order in ("second_second", "derivative_second"):
+        with pytest.raises(ValueError, match="unknown function|is not known"):
+            as_function(f"gelu_{order}_derivative")
 
 
 @pytest.mark.parametrize("given", ["", "x", "1, 2", "nan", "inf", "1e999", "1,"])
@@ -93,6 +123,13 @@ def test_symmetry(f: Function) -> None:
         assert all(np.abs(s).max() > 1e-3 for s in sums.values())
     else:
         np.testing.assert_allclose(sums[f.symmetry], 0, atol=4e-15)
+    assert f.derivative is not None
+    second = f.derivative.derivative
+    assert second is not None
+    odd = {"gate": 0, "none": 0}.get(f.symmetry, 1)
+    assert second.symmetry == {"gate": "even", "none": "none"}.get(f.symmetry, "odd")
+    if f.symmetry != "none":
+        np.testing.assert_allclose(second(-x), (1 - 2 * odd) * second(x), atol=4e-15)
 
 
 @every_function

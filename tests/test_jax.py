@@ -19,6 +19,7 @@ from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
 from cupylut.accuracy import correctly_rounded
 from cupylut.defaults import default_table
 from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, widened
+from cupylut.functions import with_derivatives
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
 
@@ -238,11 +239,19 @@ def test_the_chain_rule() -> None:
     np.testing.assert_allclose(got, want, atol=1e-4)
 
 
-def test_second_derivatives_and_those_of_unknown_tables_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"gelu_derivative.*is not known.*no higher"):
-        jax.grad(jax.grad(cupylut.gelu))(1.0)
-    with pytest.raises(TypeError, match=r"gelu_derivative.*is not known"):
-        jax.hessian(lambda x: cupylut.gelu(x).sum())(jnp.ones(3))
+@by_function
+def test_second_derivatives(name: str) -> None:
+    x = jnp.linspace(-5, 5, 201)
+    second = with_derivatives()[f"{name}_second_derivative"](x)
+    by_grad = jax.grad(jax.grad(getattr(cupylut, name)))
+    by_forward = jax.jacfwd(jax.jacfwd(getattr(cupylut, name)))
+    for d in (by_grad, by_forward) if name == "gelu" else (by_grad,):
+        np.testing.assert_allclose(jax.vmap(d)(x), second, rtol=3e-7, atol=3e-7)
+
+
+def test_third_derivatives_and_those_of_unknown_tables_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"gelu_second_derivative.*is not known.*no higher"):
+        jax.grad(jax.grad(jax.grad(cupylut.gelu)))(1.0)
     table = tabulate("gelu", size=64, domain=(-4, 4))
     another = tabulate(np.tanh, domain=(-5, 5), left=-1.0, right=1.0)
     for t in (table, another):

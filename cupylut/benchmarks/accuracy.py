@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
 from ..dtypes import all_inputs, as_dtype, ulp, widened
-from ..functions import FUNCTIONS, as_function
+from ..functions import FUNCTIONS, as_function, with_derivatives
 from ..measuring.environment import installed
 from ..measuring.rivals import torch_function
 from ..tables import CompactTable, LinearTable, PolynomialTable
@@ -45,8 +45,8 @@ class Row:
 
 
 def cases() -> Sequence[tuple[str, str]]:
-    """Every (function or derivative, dtype)."""
-    names = [*FUNCTIONS, *(f.derivative.name for f in FUNCTIONS.values() if f.derivative)]
+    """Every (function, its derivative or second derivative, dtype)."""
+    names = with_derivatives(FUNCTIONS)
     return [(f, d) for d in ("bfloat16", "float16", "float32", "float64") for f in names]
 
 

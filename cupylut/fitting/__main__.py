@@ -10,13 +10,13 @@ from pathlib import Path
 
 from .. import data
 from ..dtypes import FLOAT32, FLOAT64, DType, as_dtype
-from ..functions import FUNCTIONS, with_derivatives
+from ..functions import CURVED, FUNCTIONS, with_derivatives
 from ..tables import CompactTable, GateTable, PolynomialTable
 from ..tables.shipped import file_name
 from . import compact, digits, gate, hard_cases, polynomial
 
 # Those with a gate table have no need of another, and √softplus has no table of float32.
-_NOT_IN_FLOAT32 = {*gate.LAYOUTS, "sqrtsoftplus", "sqrtsoftplus_derivative"}
+_NOT_IN_FLOAT32 = {*gate.LAYOUTS, *with_derivatives({"": CURVED["sqrtsoftplus"]})}
 
 
 def _polynomial(name: str, dtype: DType) -> str:
@@ -38,10 +38,9 @@ def makers() -> dict[str, Callable[[], str]]:
     for name in sorted(with_derivatives().keys() - _NOT_IN_FLOAT32):
         make = partial(_polynomial, name, FLOAT32)
         makers[file_name(PolynomialTable.kind, name, FLOAT32)] = make
-    for name, f in FUNCTIONS.items():  # those beside them have no tables of float64
-        for each in (name, f"{name}_derivative") if f.derivative else (name,):
-            make = partial(_polynomial, each, FLOAT64)
-            makers[file_name(PolynomialTable.kind, each, FLOAT64)] = make
+    for name in with_derivatives(FUNCTIONS):  # those beside them have no tables of float64
+        make = partial(_polynomial, name, FLOAT64)
+        makers[file_name(PolynomialTable.kind, name, FLOAT64)] = make
     for name in digits.NAMES:
         makers[file_name(PolynomialTable.kind, name, FLOAT64)] = partial(_in_digits, name)
     return makers

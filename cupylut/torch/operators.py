@@ -13,7 +13,7 @@ Derivatives are products with f′, so that the operators differentiate each oth
     ∂ activation(x, f) = product(x, ∂x, f′)
     ∂ product(x, z, f) = product(x, ∂z, f) + product(x, z·∂x, f′)
 
-f″ is tabulated for no function: what needs it raises TypeError.
+There are tables of f, f′ and f″; what needs f‴ raises TypeError.
 
 On the CPU the tables' NumPy half works on the tensor's memory; on CUDA the kernels get its address
 and the current stream. PyTorch allocates the results.
@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from .. import arrays, device, gated, memory, rows, workers
-from ..defaults import default_table, derivative_table, no_second_derivative, product_table
+from ..declaration import derivative_name
+from ..defaults import default_table, derivative_table, no_third_derivative, product_table
 from ..dtypes import DType
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recorded, recording, register, untraced
@@ -38,7 +39,7 @@ from .dispatch import SingleLevelFunction, below, primal, recorded, recording, r
 def activation(x: Tensor, function: str) -> Tensor:
     """y = f(x) for the key of a function; see `cupylut.gelu`.
 
-    Differentiable once, in reverse and forward mode. The gradient is grad·f′(x) with f′ from a
+    Differentiable twice, in reverse and forward mode. The gradient is grad·f′(x) with f′ from a
     table in float32 (float64 for float64), rounded once.
 
     >>> x = torch.tensor([-1.0, 0.0, 1.0], requires_grad=True)
@@ -54,7 +55,7 @@ def product(x: Tensor, z: Tensor, function: str) -> Tensor:
     """y = f(x)·z for the key of a function, in one pass and rounded once; see `cupylut.swiglu`.
 
     x and z have the same shape, dtype and device; under autocast z is converted to x's dtype.
-    Differentiable once; both gradients come from one pass.
+    Differentiable twice; both gradients come from one pass.
 
     >>> product(torch.tensor([-1.0, 1.0]), torch.tensor([2.0, 2.0]), "silu")
     tensor([-0.5379,  1.4621])
@@ -259,13 +260,13 @@ def gradient_tables(function: str, x: Tensor) -> tuple[Table, Table]:
 
 
 def derivative(function: str) -> str:
-    """The key of f′; raises TypeError for that of a derivative, which has none.
+    """The key of f′; raises TypeError for that of a second derivative, which has none.
 
     It looks at no table, so that compilers may trace it.
     """
-    if function.endswith("_derivative"):
-        raise no_second_derivative(function)
-    return f"{function}_derivative"
+    if function.endswith("_second_derivative"):
+        raise no_third_derivative(function)
+    return derivative_name(function)
 
 
 # ---- their derivatives --------------------------------------------------------------------------

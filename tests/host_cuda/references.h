@@ -26,8 +26,13 @@ inline double sigmoid_derivative(double x) {
 inline double gated(double x, double z, double slope) {
     return sigmoid(z) * (1 + x * slope * sigmoid(-z));
 }
+// The second one, where bend = d²z/dx².
+inline double gated_curvature(double x, double z, double slope, double bend) {
+    return sigmoid_derivative(z) * (2 * slope + x * (bend - std::tanh(z / 2) * slope * slope));
+}
 inline double gelu(double x) { return x * cdf(x); }
 inline double gelu_derivative(double x) { return cdf(x) + x * density(x); }
+inline double gelu_second_derivative(double x) { return density(x) * (2 - x * x); }
 inline double cubic(double x) { return SQRT_8_OVER_PI * x * (1 + 0.044715 * x * x); }
 inline double mish_gate(double x) {  // tanh(log(1 + eˣ)) with n = e²ˣ + 2eˣ is n/(n + 2)
     const double e = std::exp(-std::fabs(x));
@@ -37,8 +42,21 @@ inline double mish_derivative(double x) {
     const double gate = mish_gate(x);
     return gate + x * (1 - gate * gate) * sigmoid(x);
 }
+inline double mish_second_derivative(double x) {
+    const double e = std::exp(-std::fabs(x)), gate = mish_gate(x);
+    // 1 − gate² is sech²(log(1 + eˣ)), with n = eˣ the square of 2·(1 + n)/((1 + n)² + 1).
+    const double sech = x < 0 ? 2 * (1 + e) / (2 + e * (2 + e))
+                              : 2 * e * (1 + e) / (1 + 2 * e * (1 + e));
+    return sech * sech * sigmoid(x) * (2 + x * (sigmoid(-x) - 2 * gate * sigmoid(x)));
+}
+inline double sigmoid_second_derivative(double x) {
+    return -std::tanh(x / 2) * sigmoid_derivative(x);
+}
 inline double elu(double x, double alpha) { return x > 0 ? x : alpha * std::expm1(x); }
 inline double elu_derivative(double x, double alpha) { return x > 0 ? 1 : alpha * std::exp(x); }
+inline double elu_second_derivative(double x, double alpha) {
+    return x > 0 ? 0 : alpha * std::exp(x);
+}
 inline double xielu(double x) {
     const double curved = x > 0 ? XIELU_P * x * x : XIELU_N * (std::expm1(x) - x);
     return XIELU_BETA * x + curved;
@@ -52,41 +70,66 @@ using Function = double (*)(double);
 inline const std::map<std::string, Function> FUNCTIONS = {
     {"gelu", gelu},
     {"gelu_derivative", gelu_derivative},
+    {"gelu_second_derivative", gelu_second_derivative},
     {"gelu_tanh", [](double x) { return x * sigmoid(cubic(x)); }},
     {"gelu_tanh_derivative",
      [](double x) {
          return gated(x, cubic(x), SQRT_8_OVER_PI * (1 + 3 * 0.044715 * x * x));
      }},
+    {"gelu_tanh_second_derivative",
+     [](double x) {
+         const double slope = SQRT_8_OVER_PI * (1 + 3 * 0.044715 * x * x);
+         return gated_curvature(x, cubic(x), slope, SQRT_8_OVER_PI * 6 * 0.044715 * x);
+     }},
     {"silu", [](double x) { return x * sigmoid(x); }},
     {"silu_derivative", [](double x) { return gated(x, x, 1); }},
+    {"silu_second_derivative", [](double x) { return gated_curvature(x, x, 1, 0); }},
     {"quick_gelu", [](double x) { return x * sigmoid(1.702 * x); }},
     {"quick_gelu_derivative", [](double x) { return gated(x, 1.702 * x, 1.702); }},
+    {"quick_gelu_second_derivative",
+     [](double x) { return gated_curvature(x, 1.702 * x, 1.702, 0); }},
     {"mish", [](double x) { return x * mish_gate(x); }},
     {"mish_derivative", mish_derivative},
+    {"mish_second_derivative", mish_second_derivative},
     {"softplus",
      [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::fabs(x))); }},
     {"softplus_derivative", sigmoid},
+    {"softplus_second_derivative", sigmoid_derivative},
     {"sigmoid", sigmoid},
     {"sigmoid_derivative", sigmoid_derivative},
+    {"sigmoid_second_derivative", sigmoid_second_derivative},
     {"tanh", [](double x) { return std::tanh(x); }},
     {"tanh_derivative", [](double x) { return 4 * sigmoid_derivative(2 * x); }},
+    {"tanh_second_derivative", [](double x) { return 8 * sigmoid_second_derivative(2 * x); }},
     {"hardswish", [](double x) { return x * std::clamp(x + 3, 0.0, 6.0) / 6; }},
     {"hardswish_derivative",
      [](double x) { return x <= -3 ? 0 : x >= 3 ? 1 : (2 * x + 3) / 6; }},
+    {"hardswish_second_derivative", [](double x) { return std::fabs(x) < 3 ? 1.0 / 3 : 0; }},
     {"laplace", [](double x) { return cdf((x - MU) / SIGMA); }},
     {"laplace_derivative", [](double x) { return density((x - MU) / SIGMA) / SIGMA; }},
+    {"laplace_second_derivative",
+     [](double x) { return (MU - x) / (SIGMA * SIGMA * SIGMA) * density((x - MU) / SIGMA); }},
     {"gelu_10", [](double x) { return std::min(gelu(x), 10.0); }},
     {"gelu_10_derivative", [](double x) { return gelu(x) > 10 ? 0 : gelu_derivative(x); }},
+    {"gelu_10_second_derivative",
+     [](double x) { return gelu(x) > 10 ? 0 : gelu_second_derivative(x); }},
     {"selu", [](double x) { return SELU_SCALE * elu(x, SELU_ALPHA); }},
     {"selu_derivative", [](double x) { return SELU_SCALE * elu_derivative(x, SELU_ALPHA); }},
+    {"selu_second_derivative",
+     [](double x) { return SELU_SCALE * elu_second_derivative(x, SELU_ALPHA); }},
     {"elu", [](double x) { return elu(x, 1); }},
     {"elu_derivative", [](double x) { return elu_derivative(x, 1); }},
+    {"elu_second_derivative", [](double x) { return elu_second_derivative(x, 1); }},
     {"relu2", [](double x) { return x < 0 ? 0 : x * x; }},
     {"relu2_derivative", [](double x) { return x < 0 ? 0 : 2 * x; }},
+    {"relu2_second_derivative", [](double x) { return x > 0 ? 2.0 : 0; }},
     {"xielu", xielu},
     {"xielu_derivative", xielu_derivative},
+    {"xielu_second_derivative",
+     [](double x) { return x > 0 ? 2 * XIELU_P : XIELU_N * std::exp(x); }},
     {"leaky_relu", [](double x) { return x < 0 ? 0.01 * x : x; }},
     {"leaky_relu_derivative", [](double x) { return x > 0 ? 1 : 0.01; }},
+    {"leaky_relu_second_derivative", [](double) { return 0.0; }},
 };
 
 }  // namespace reference
