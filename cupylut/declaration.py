@@ -104,9 +104,9 @@ class Function:
     at ±inf the limit given by the tail (never NaN). `left` and `right` are the straight lines
     that it approaches, or None where it approaches none, as x² does not. `gradient` and `curvature`
     are the float64 references of f′ and f″; `kinks` are the points where branches meet, so that f″
-    jumps. `parameters` follow x in calls of all references. `cuda` is the function as a C++ expression in
-    the double ``x``; without it, node values are uploaded instead of computed on the device.
-    `source` is where the function was described.
+    jumps. `parameters` follow x in calls of all references. `cuda` is the function as a C++
+    expression in the double ``x``; without it, node values are uploaded instead of computed on the
+    device. `source` is where the function was described.
 
     >>> from cupylut import FUNCTIONS
     >>> FUNCTIONS["gelu"]([-np.inf, -1.0, 0.0, np.inf])

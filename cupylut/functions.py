@@ -354,15 +354,12 @@ def _and_derivatives(function: Function) -> Iterator[Function]:
 
 def is_known(function: Function) -> bool:
     """Whether this is one that `as_function` makes of a name, parameters and all."""
-    if match := _WITH_PARAMETERS.match(function.name):
-        try:
-            return function in _and_derivatives(_with_parameters(match[1], match[2]))
-        except ValueError:  # the name of someone's own
-            return False
-    return is_declared(function)
+    try:
+        return function == _by_name(function.name)
+    except ValueError:
+        return False
 
 
 def is_declared(function: Function) -> bool:
     """Whether this is one of the functions above or a derivative, not just its namesake."""
-    name = function.name.removesuffix("_derivative").removesuffix("_second")
-    return name in _BY_NAME and function in _and_derivatives(_BY_NAME[name])
+    return is_known(function) and "(" not in function.name

@@ -18,9 +18,7 @@ def sigmoid_gate(x: Float64Array, slope: Any, z: Float64Array) -> Float64Array:
     return np.where(gate == 0, -0.0, gate * (1 + np.where(rest == 0, 0, x * slope * rest)))
 
 
-def sigmoid_gate_curvature(
-    x: Float64Array, slope: Any, bend: Any, z: Float64Array
-) -> Float64Array:
+def sigmoid_gate_curvature(x: Float64Array, slope: Any, bend: Any, z: Float64Array) -> Float64Array:
     """The second derivative of x·σ(z) where slope = dz/dx and bend = d²z/dx².
 
     It is σ′·(2·slope + x·(bend − tanh(z/2)·slope²)): σ″ = −σ′·tanh(z/2) does not cancel.

@@ -11,8 +11,9 @@ side; the interpolation error on it falls as e grows. The root of
     interpolation error on [lo(e), hi(e)] = e
 
 gives the best domain among all pairs of ends, without a two-dimensional search and without local
-minima. For the mean under a density the two errors add up, and `scipy.optimize.minimize` looks for
-both ends from there.
+minima. With few nodes a narrower domain is not always interpolated better: it may lose the node at
+a peak, so that `scipy.optimize.direct` looks at domains around this one. For the mean under a density
+the two errors add up, and `scipy.optimize.minimize` looks for both ends from there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +37,7 @@ _POINTS = 257  # to an octave
 # Below this, the distance of f from its tail is the rounding of float64.
 _SMALLEST = 1e-12
 _FINELY = 15  # points of a segment that show what a kink in it costs, but for some per cent
+_FEW = 16  # nodes, of which one more at a peak counts
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def search(
     lo, hi = worst.optimum()
     if norm != "mean":
         worst.look_between_nodes(max(_FINELY, 512 // (size - 1)))
+        if size <= _FEW:
+            lo, hi = worst.optimum_of_few_nodes(lo, hi)
         return Domain(lo, hi, worst(lo, hi))
     points = weights.weights if isinstance(weights, Calibration) else weights
     mean = _Mean(f, size, nodes, points)
@@ -183,11 +187,22 @@ class _WorstCase:
             return float(np.log(max(inside, 1e-300))) - log_e
 
         log_e = np.log(_SMALLEST)
-        largest = np.log(max(self.left_sup[-1], self.right_sup[0], _SMALLEST))
+        # Below the largest clipping error, at which any domain would do, the narrowest one too.
+        largest = np.log(max(self.left_sup[-1], self.right_sup[0], _SMALLEST)) - 1e-9
         if excess(log_e) > 0 > excess(largest):
             log_e = brentq(excess, log_e, largest, xtol=1e-4)
         lo, hi = self.narrowest(np.exp(log_e))
         return (lo, hi) if lo < hi else (lo - _SMALLEST, hi + _SMALLEST)
+
+    def optimum_of_few_nodes(self, lo: float, hi: float) -> tuple[float, float]:
+        """The best of the domains around one that would be the best of many nodes."""
+        from scipy.optimize import direct
+
+        width = hi - lo
+        bounds = [(lo - width, lo + width / 2), (hi - width / 2, hi + width)]
+        found = direct(lambda ends: self(*ends) if ends[0] < ends[1] else np.inf, bounds, maxfun=400)
+        starts = [(lo, hi), (float(found.x[0]), float(found.x[1]))]
+        return min((_improved(self, *ends, 0.05) for ends in starts), key=lambda ends: self(*ends))
 
 
 class _Mean:
@@ -229,28 +244,32 @@ class _Mean:
         return float(self.w @ np.abs(y - self.exact))
 
     def optimum(self, lo: float, hi: float) -> tuple[float, float]:
-        from scipy.optimize import minimize
-
-        def error(ends: Sequence[float]) -> float:
-            return np.log(max(self(*ends), 1e-300)) if ends[0] < ends[1] else np.inf
-
-        def improved(lo: float, hi: float, step: float) -> tuple[float, float]:
-            width = hi - lo
-            simplex = np.array([(lo, hi), (lo + step * width, hi), (lo, hi - step * width)])
-            options = {"initial_simplex": simplex, "xatol": 1e-4 * width, "fatol": 1e-6}
-            found = minimize(error, simplex[0], method="Nelder-Mead", options=options)
-            return float(found.x[0]), float(found.x[1])
-
         if self.is_smooth:
-            return improved(lo, hi, 0.2)
+            return _improved(self, lo, hi, 0.2)
         # Where the ends lie between two inputs makes many shallow minima: start from wide and from
         # narrow, and look around the better one again.
         starts = [(lo, hi)]
         inside = max(lo, float(self.x[0])), min(hi, float(self.x[-1]))
         if inside != starts[0] and inside[0] < inside[1]:
             starts.append(inside)
-        ends = min((improved(*start, 0.2) for start in starts), key=error)
-        return min(ends, improved(*ends, 0.03), key=error)
+        ends = min((_improved(self, *start, 0.2) for start in starts), key=lambda e: self(*e))
+        return _improved(self, *ends, 0.03)
+
+
+def _improved(
+    error: Callable[[float, float], float], lo: float, hi: float, step: float
+) -> tuple[float, float]:
+    """Ends with no larger an error, looked for from [lo, hi] and this part of its width away."""
+    from scipy.optimize import minimize
+
+    def log_error(ends: Sequence[float]) -> float:
+        return np.log(max(error(*ends), 1e-300)) if ends[0] < ends[1] else np.inf
+
+    width = hi - lo
+    simplex = np.array([(lo, hi), (lo + step * width, hi), (lo, hi - step * width)])
+    options = {"initial_simplex": simplex, "xatol": 1e-4 * width, "fatol": 1e-6}
+    found = minimize(log_error, simplex[0], method="Nelder-Mead", options=options)
+    return float(found.x[0]), float(found.x[1])
 
 
 def reach(f: Function, sign: float) -> float:

@@ -168,6 +168,21 @@ def test_functions_of_the_user() -> None:
     assert search(tanh).error == search("tanh").error
 
 
+@pytest.mark.parametrize(
+    ("function", "size", "most"),
+    [
+        ("sigmoid_derivative", 2, 0.12501),  # half of its height: no line comes nearer
+        ("tanh_derivative", 4, 0.1006),  # 0.2 on the best domain that is symmetric
+        ("tanh_derivative", 8, 0.0687),  # 0.0751
+        ("sigmoid_second_derivative", 8, 0.0145),  # 0.0176
+    ],
+)
+def test_few_nodes_lie_where_the_peaks_are(function: str, size: int, most: float) -> None:
+    best = search(function, size)
+    assert best.error < most
+    assert tabulate(function, size=size).report.max_abs < 1.001 * most
+
+
 @pytest.mark.parametrize("centre", [8.0, -8.0, 100.0, -3000.0])
 def test_what_lies_behind_a_place_where_f_is_its_tail(centre: float) -> None:
     """A bell, half of whose height is as wide as a twelfth of its distance from 0."""

@@ -113,9 +113,7 @@ def exact_functions() -> dict[str, Callable[[Any], Any]]:
         "laplace_second_derivative": lambda x: (mu - x) / sigma**3 * density((x - mu) / sigma),
         "gelu_10": lambda x: min(x * cdf(x), number(10)),
         "gelu_10_derivative": lambda x: 0 if x * cdf(x) > 10 else gelu_derivative(x),
-        "gelu_10_second_derivative": lambda x: (
-            0 if x * cdf(x) > 10 else gelu_second_derivative(x)
-        ),
+        "gelu_10_second_derivative": lambda x: 0 if x * cdf(x) > 10 else gelu_second_derivative(x),
         "selu": lambda x: scale * (x if x > 0 else alpha * mp.expm1(x)),
         "selu_derivative": lambda x: scale * (1 if x > 0 else alpha * exp(x)),
         "selu_second_derivative": lambda x: 0 if x > 0 else scale * alpha * exp(x),
