@@ -67,9 +67,9 @@ def as_tail(tail: "float | str | Tail", side: str) -> Tail:
 
 
 def _to_odd(y: NDArray[Any]) -> Float64Array:
-    """y as float64, and of the two next to a number that is none the one with an odd last bit.
+    """y rounded to odd: where float64 cannot hold y, the neighbour whose last bit is 1.
 
-    Rounded again to fewer bits, that gives what y itself gives: it never lies in the middle.
+    That is never a tie, so rounding it again to fewer bits gives what rounding y itself would.
     """
     near = y.astype(np.float64)
     if y.dtype == np.float64:

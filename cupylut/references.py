@@ -195,7 +195,7 @@ def leaky_relu_derivative(x: Float64Array, negative_slope: float) -> Float64Arra
 
 
 def leaky_relu_second_derivative(x: Float64Array, negative_slope: float) -> Float64Array:
-    return np.where(np.isnan(x), x, 0.0)
+    return np.where(np.isnan(x) | (x == 0), x, 0.0)
 
 
 def elu(x: Float64Array, alpha: float, scale: float) -> Float64Array:

@@ -12,8 +12,8 @@ side; the interpolation error on it falls as e grows. The root of
 
 gives the best domain among all pairs of ends, without a two-dimensional search and without local
 minima. With few nodes a narrower domain is not always interpolated better: it may lose the node at
-a peak, so that `scipy.optimize.direct` looks at domains around this one. For the mean under a density
-the two errors add up, and `scipy.optimize.minimize` looks for both ends from there.
+a peak, so that `scipy.optimize.direct` looks at domains around this one. For the mean under a
+density the two errors add up, and `scipy.optimize.minimize` looks for both ends from there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -200,7 +200,9 @@ class _WorstCase:
 
         width = hi - lo
         bounds = [(lo - width, lo + width / 2), (hi - width / 2, hi + width)]
-        found = direct(lambda ends: self(*ends) if ends[0] < ends[1] else np.inf, bounds, maxfun=400)
+        found = direct(
+            lambda ends: self(*ends) if ends[0] < ends[1] else np.inf, bounds, maxfun=400
+        )
         starts = [(lo, hi), (float(found.x[0]), float(found.x[1]))]
         return min((_improved(self, *ends, 0.05) for ends in starts), key=lambda ends: self(*ends))
 

@@ -35,8 +35,8 @@ def beside_lines(function: Function, x: Float64Array, y: Float64Array) -> Float6
             there = (start < sign * x) & (sign * x < end)
             there &= np.abs(y - line(x)) <= NOISE * np.abs(line(x))
             on = x[there]
-            # Of a line whose slope is given, rounding may lose more than the gap to f is, which
-            # falls off with x² from where it is seen.
+            # If the slope is a parameter, slope·x is itself rounded. That error decides the side
+            # where it exceeds the gap between f and the line, which shrinks like x² towards zero.
             exact = line.slope in function.parameters and not line.intercept
             lost = _lost(line.slope, on) if exact else np.zeros_like(on)
             beyond = np.abs(gap[last]) * np.square(on / steps[last]) if seen.size else 0.0

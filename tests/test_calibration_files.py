@@ -39,7 +39,7 @@ def test_files_that_are_no_calibrations(tmp_path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ValueError, match="not an intact calibration file"):
             Calibration.load(path)
     tabulate("gelu", size=16).save(path)
-    with pytest.raises(ValueError, match="'cupylut table 3', this version reads 'cupylut cal"):
+    with pytest.raises(ValueError, match="'cupylut table 4', this version reads 'cupylut cal"):
         Calibration.load(path)
     c.save(path)
     with pytest.raises(ValueError, match="not an intact table file"):

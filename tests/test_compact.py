@@ -235,7 +235,7 @@ def test_files_pickles_and_immutability(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="read-only"):
                 array[0] = 1
     fields, values = table._state()
-    with pytest.raises(ValueError, match="32 segments"):
+    with pytest.raises(ValueError, match=r"\(any, any\) numbers"):
         CompactTable._restore(fields, values[:, 0])
 
 

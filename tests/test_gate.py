@@ -179,8 +179,9 @@ def test_state_round_trip() -> None:
     again = GateTable._restore(fields | {"report": vars(table.report)}, values)
     assert (again.words == table.words).all()
     assert (again.name, again.dtype, again.layout) == (table.name, table.dtype, table.layout)
-    with pytest.raises(ValueError, match="segments"):
-        GateTable._restore(fields, values[1:])
+    for wrong in (values[1:], values.astype(np.float32)):
+        with pytest.raises(ValueError, match=r"\(\d+, 6\) numbers of uint32 expected, not"):
+            GateTable._restore(fields, wrong)
 
 
 def test_only_what_was_fitted() -> None:

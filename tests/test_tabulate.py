@@ -268,6 +268,12 @@ def test_pickle_and_copy(table: cupylut.Table) -> None:
         assert not twin.values.flags.writeable
 
 
+def test_a_file_is_as_large_as_its_values(tmp_path) -> None:
+    for name, dtype, size in (("gelu", "float16", 65536 * 2), ("mish", "float32", 7200)):
+        tabulate(name, dtype).save(tmp_path / "table.npz")
+        assert size < (tmp_path / "table.npz").stat().st_size < size + 6000
+
+
 def damage_nothing_left(content: bytes) -> bytes:
     return content[: len(content) // 2]
 
@@ -308,7 +314,7 @@ def rewritten(**changes: object):
         (lambda _: b"PK\x03\x04 not really", "not an intact table file"),
         (lambda _: pickle.dumps({"a": 1}), "not an intact table file"),
         (foreign_npz, "not an intact table file"),
-        (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 3'"),
+        (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 4'"),
         (rewritten(kind="cubic"), "no table of a known kind"),
         (rewritten(lo=9.0), "lower one first"),
         (rewritten(nodes="random"), "plain, balanced"),

@@ -25,7 +25,7 @@ FLOAT64_ERROR, FLOAT64_RELATIVE_ERROR = 1e-13, 1e-14
 class Member(NamedTuple):
     """One sign of x: f(sign·a) = intercept + slope·a + factor·q(a).
 
-    Where the line is missing it is −0: to add that changes nothing, not even a −0.
+    Without a line, slope and intercept are −0, because y + (−0) is y for every y, −0 included.
     """
 
     sign: float

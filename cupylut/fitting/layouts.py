@@ -54,8 +54,8 @@ def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
 def with_tail(layout: Layout, tail: float) -> Layout:
     """The layout with one more segment, of which only the first number will be looked up.
 
-    In float64, where the last coefficient of the tail keeps nothing that rounding lost of the
-    first, it may be one of the next: there (tail/limit)·limit is the tail.
+    In float64 the tail has no second coefficient that repairs its rounding. So the limit moves up
+    by a few ulp there, to a number for which (tail/limit)·limit is exactly the tail.
     """
     real = layout.dtype.type
     limit, last = real(layout.starts(extra=1)[-1]), layout.count

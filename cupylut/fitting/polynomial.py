@@ -241,9 +241,9 @@ def apart_in_banks(dtype: DType, parts: Sequence[Fitted]) -> tuple[Float64Array,
     """The entries of one or two parts in one table, by segments' numbers, and where each begins.
 
     Entries of an odd number of words begin in different banks of shared memory, as many in turn as
-    128 bytes have words. Most inputs are near 0, and for either sign so are their entries to one
-    end of a part. So half a turn of these entries of the second one are where those of the first
-    one are not, behind unused rows, and a warp that reads both finds them in different banks.
+    128 bytes have words. Most inputs are near 0, so most reads hit one end of each part. Unused
+    rows shift the second part by half a turn: its busiest entries then lie in the banks that those
+    of the first one leave free, for a warp that reads both.
     """
     turn = 128 // dtype.itemsize
     rows = [part.rows[::-1] if part.layout.falling else part.rows for part in parts]

@@ -44,14 +44,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import ErrorReport
-from ..declaration import Float64Array, Function
+from ..declaration import Function
 from ..dtypes import DType, as_dtype, widened
 from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns
 from .floating import Float32Array, multiply_add
 from .shipped import is_shipped, shipped
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 
 SEGMENTS = 32  # a word in each bank of shared memory
 
@@ -122,9 +122,7 @@ class CompactTable(Table):
         cls, function: Function, dtype: DType, layout: Layout, coefficients: Float32Array
     ) -> Self:
         rounded = DirectTable.build(function, dtype)
-        return cls(
-            function.name, dtype, layout, coefficients, rounded.results.copy(), rounded.report
-        )
+        return cls(function.name, dtype, layout, coefficients, rounded.results, rounded.report)
 
     def __repr__(self) -> str:
         degree = self.coefficients.shape[1] - 1
@@ -162,17 +160,17 @@ class CompactTable(Table):
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
         gather(self.results, x, out)
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+    def _state(self) -> tuple[dict[str, Any], Float32Array]:
         names = {"name": self.name, "dtype": self.dtype.name}
-        return names | asdict(self.layout), self.coefficients.astype(np.float64)
+        return names | asdict(self.layout), self.coefficients
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
-        layout = _layout(fields)
-        if values.ndim != 2 or len(values) > SEGMENTS:
-            raise ValueError(f"at most {SEGMENTS} segments expected, not an array {values.shape}")
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
+        check_values(values, np.float32, None, None)
+        if len(values) > SEGMENTS:
+            raise ValueError(f"at most {SEGMENTS} segments expected, not {len(values)}")
         function, dtype = FUNCTIONS[fields["name"]], as_dtype(fields["dtype"])
-        return cls._of(function, dtype, layout, values.astype(np.float32))
+        return cls._of(function, dtype, _layout(fields), values)
 
 
 def _layout(fields: dict[str, Any]) -> Layout:

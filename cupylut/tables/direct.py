@@ -23,7 +23,7 @@ tangent's. So a function is refused whose values there differ by more than their
 `kernels/direct.cuh` is the device half. The NumPy half is one gather from all 65,536 results.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
@@ -31,11 +31,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import ErrorReport, correctly_rounded, error_report
-from ..declaration import Float64Array, Function
+from ..declaration import Function
 from ..dtypes import DType, all_inputs, as_dtype, widened
 from .chunks import gather
 from .floating import multiply_add
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 from .windows import SIGN, WINDOWS, Windows, twice
 
 Patterns: TypeAlias = NDArray[np.uint16]
@@ -72,8 +72,8 @@ class _Design(NamedTuple):
 class DirectTable(Table):
     """The correctly rounded result of every input of float16 or bfloat16.
 
-    `results` holds the bit pattern of f(x) for every pattern of x; `slope` is f′(0); `keeps_zero`
-    says that f(±0) = ±0. Make one with `cupylut.tabulate`.
+    `results` holds the bit pattern of f(x) for every pattern of x; `slope` is f′(0). Make one with
+    `cupylut.tabulate`.
     """
 
     kind: ClassVar[str] = "direct"
@@ -82,7 +82,6 @@ class DirectTable(Table):
     dtype: DType
     results: Patterns
     slope: float
-    keeps_zero: bool
     report: ErrorReport
 
     def __post_init__(self) -> None:
@@ -101,7 +100,6 @@ class DirectTable(Table):
             dtype=dtype,
             results=y.view(np.uint16),
             slope=float(function(h) - function(-h)) / (2 * h),
-            keeps_zero=function.keeps_zero,
             report=error_report(function, x, y, even=x.size),
         )
         _ = table.entries  # made now: a function that has none is refused
@@ -198,22 +196,17 @@ class DirectTable(Table):
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
         gather(self.results, x, out)
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
-        state = {field.name: getattr(self, field.name) for field in fields(self)}
-        values = state.pop("results").astype(np.float64)
-        del state["report"]
-        return state | {"dtype": self.dtype.name}, values
+    def _state(self) -> tuple[dict[str, Any], Patterns]:
+        return {"name": self.name, "dtype": self.dtype.name, "slope": self.slope}, self.results
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
-        if values.shape != (65536,):
-            raise ValueError(f"a direct table has 65,536 results, not {values.shape}")
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
+        check_values(values, np.uint16, 65536)
         return cls(
             name=str(fields["name"]),
             dtype=as_dtype(fields["dtype"]),
-            results=values.astype(np.uint16),
+            results=values,
             slope=float(fields["slope"]),
-            keeps_zero=bool(fields["keeps_zero"]),
             report=ErrorReport(**fields["report"]),
         )
 

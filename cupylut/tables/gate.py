@@ -35,12 +35,12 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..accuracy import UNMEASURED, ErrorReport, error_report, probe_points
+from ..accuracy import UNMEASURED, ErrorReport, probe_points
 from ..declaration import Float64Array, Function
 from ..dtypes import DType, as_dtype
 from .host import CHUNK, Cubics
 from .shipped import is_shipped, shipped
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 
 Words: TypeAlias = NDArray[np.uint32]
 
@@ -123,11 +123,7 @@ class GateTable(Table):
             function.name, dtype, layout, words.astype(np.uint32), worst_ulp, report=UNMEASURED
         )
         a = layout.meetings()
-        x, even = probe_points(dtype, -layout.limit, layout.limit, [-a, a])
-        y = np.empty_like(x)
-        table.evaluate(x, y)
-        object.__setattr__(table, "report", error_report(function, x, y, even))
-        return table
+        return table.reported(function, *probe_points(dtype, -layout.limit, layout.limit, [-a, a]))
 
     def __repr__(self) -> str:
         return (
@@ -179,21 +175,19 @@ class GateTable(Table):
             for i in range(0, x.size, CHUNK):
                 evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+    def _state(self) -> tuple[dict[str, Any], Words]:
         fields = {"name": self.name, "dtype": self.dtype.name, "worst_ulp": self.worst_ulp}
-        return fields | asdict(self.layout), self.words.astype(np.float64)
+        return fields | asdict(self.layout), self.words
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         layout = Layout(**{key: float(fields[key]) for key in Layout.__annotations__})
-        words = values.astype(np.uint32)
-        if words.shape != (layout.count, WORDS):
-            raise ValueError(f"{layout.count} segments of {WORDS} words expected")
+        check_values(values, np.uint32, layout.count, WORDS)
         return cls(
             name=str(fields["name"]),
             dtype=as_dtype(fields["dtype"]),
             layout=layout,
-            words=words,
+            words=values,
             worst_ulp=float(fields["worst_ulp"]),
             report=ErrorReport(**fields["report"]),
         )

@@ -13,9 +13,9 @@ the cubic of a table with f(0) = 0 goes through that point with the table's slop
 which keeps the relative accuracy and the sign of zero.
 
 A cubic counts only where it is within a given tolerance of the table's own value and has its sign;
-this is tried at TRIALS points of each segment. All other segments have NaN for coefficients, and so
-has the entry that the numbers from outside come to, infinities and NaN among them. Where NaN comes
-out, the table itself is evaluated instead. So a result depends on its own input and nothing else.
+this is tried at TRIALS points of each segment. Every other segment holds NaN for coefficients. So
+does one last entry, to which all x outside ±REACH are clamped, infinities and NaN included. Where
+NaN comes out, the table itself is evaluated instead. So a result depends on its own input and nothing else.
 """
 
 from collections.abc import Callable

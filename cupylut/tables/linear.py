@@ -32,11 +32,11 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import UNMEASURED, ErrorReport, error_report, probe_points
+from ..accuracy import UNMEASURED, ErrorReport, probe_points
 from ..declaration import Float64Array, Function, Tail
 from ..dtypes import FLOAT32, FLOAT64, DType, all_inputs, as_dtype, ulp, widened
 from .chunks import CHUNK, gather
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 
 Nodes: TypeAlias = Literal["plain", "balanced"]
 
@@ -130,11 +130,9 @@ class LinearTable(Table):
             keeps_zero=function.keeps_zero,
             report=UNMEASURED,
         )
-        x, even = probe_points(dtype, table.lo, table.hi, table.between_nodes(5))
-        y = np.empty_like(x)
-        table.evaluate(x, y)
-        object.__setattr__(table, "report", error_report(function, x, y, even))
-        return table
+        return table.reported(
+            function, *probe_points(dtype, table.lo, table.hi, table.between_nodes(5))
+        )
 
     @property
     def size(self) -> int:
@@ -262,7 +260,8 @@ class LinearTable(Table):
         return state | {"dtype": self.dtype.name}, values
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
+        check_values(values, np.float64, None)
         check_layout(fields["lo"], fields["hi"], values.size, fields["nodes"])
         return cls(
             name=str(fields["name"]),

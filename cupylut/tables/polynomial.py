@@ -36,20 +36,20 @@ keep the promise.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..accuracy import ErrorReport, error_report, probe_points
+from ..accuracy import ErrorReport, probe_points
 from ..declaration import Float64Array, Function
 from ..dtypes import DType, as_dtype
 from .host import CHUNK, Cubics
 from .segments import Layout
 from .shipped import shipped
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 
 TOLERANCE = 1 / 2  # in ulp, of the NumPy half's cubics
 
@@ -84,9 +84,9 @@ class PolynomialTable(Table):
     The promise: |table(x) − f(x)| ≤ 2·max(ulp of f(x), `floor`) for x in `domain`, and
     ≤ `tail_error` outside, where the table is the tail of f. `floor` is 0 unless f is zero
     elsewhere than at 0. `worst_ulp` is the largest error of the kernel that was met, in ulp, or in
-    floors where these are larger. If the table was made for an `error`, that is the promise, for
-    every x, and the unit of `worst_ulp`: but for the rounding of lines in the tails, and in float64
-    for 2 ulp, which the reference does not tell. The report covers every x too.
+    floors where these are larger. If the table was made for an `error`, the promise is
+    |table(x) − f(x)| ≤ error for every x, and `worst_ulp` is in units of it. Not counted then are
+    the rounding of sloped tails, and in float64 the 2 ulp by which the reference itself may be off.
 
     `rows` are the segments: c0, rest, c1, c2, … of P/scale, numbers of the dtype in float64.
     """
@@ -127,7 +127,7 @@ class PolynomialTable(Table):
         found = shipped(cls.kind, function, dtype) if error is None else None
         if found is not None:
             fields, words = found
-            return cls._restore(fields, words.view(dtype).astype(np.float64))
+            return cls._restore(fields, words.view(dtype))
         from ..fitting.polynomial import fit  # which needs this class
 
         table = fit(function, dtype, error)
@@ -223,7 +223,7 @@ class PolynomialTable(Table):
                 evaluator.run(x[i : i + CHUNK], out[i : i + CHUNK])
 
     def measured(self, function: Function, beyond: bool = False) -> Self:
-        """The table itself, now with its report on the domain; or with one on the rest added."""
+        """The table with its report on the domain; or with one on the rest added."""
         lo, hi = -min(self.left.layout.limit, 1024), min(self.right.layout.limit, 1024)
         suspects = [
             sign * a
@@ -233,26 +233,24 @@ class PolynomialTable(Table):
         x, even = probe_points(self.dtype, lo, hi, np.concatenate(suspects))
         outside = np.isfinite(x) & ((x < self.domain[0]) | (x > self.domain[1]))
         x = x[outside == beyond]
-        if x.size:
-            y = np.empty_like(x)
-            self.evaluate(x, y)
-            report = error_report(function, x, y, x.size if beyond else even)
-            report = self.report.and_beyond(report) if beyond else report
-            object.__setattr__(self, "report", report)
-        return self
+        if not x.size:
+            return self
+        table = self.reported(function, x, x.size if beyond else even)
+        return replace(table, report=self.report.and_beyond(table.report)) if beyond else table
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+    def _state(self) -> tuple[dict[str, Any], NDArray[Any]]:
         names = ("name", "product", "domain", "tail_error", "floor", "error", "worst_ulp")
         fields = {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
         for name, side in (("left", self.left), ("right", self.right)):
             fields[name] = asdict(side)
             layout = fields[name].pop("layout")
             fields[name] |= {key: layout[key] for key in ("offset", "bits", "limit")}
-        return fields, self.rows
+        return fields, self.rows.astype(self.dtype)
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         dtype = as_dtype(fields["dtype"])
+        check_values(values, dtype, None, None)
 
         def side(numbers: dict[str, Any]) -> Side:
             of_layout = {key: numbers[key] for key in ("offset", "bits", "limit")}
@@ -269,7 +267,7 @@ class PolynomialTable(Table):
             product=bool(fields["product"]),
             left=side(fields["left"]),
             right=side(fields["right"]),
-            rows=values,
+            rows=values.astype(np.float64),
             domain=(float(lo), float(hi)),
             tail_error=float(fields["tail_error"]),
             floor=float(fields["floor"]),

@@ -41,7 +41,7 @@ from ..dtypes import BFLOAT16, EIGHT_BIT, FLOAT16, DType, all_inputs, as_dtype, 
 from ..ties import beside_lines
 from .chunks import gather
 from .grid import Grid
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 from .windows import SIGN
 
 Patterns: TypeAlias = NDArray[np.unsignedinteger]
@@ -167,23 +167,22 @@ class QuantizedTable(Table):
             gather(self._pairs, x[:even].view(np.uint16), out[:even])
         gather(self.results, x[even:], out[even:])
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+    def _state(self) -> tuple[dict[str, Any], Patterns]:
         state = {"name": self.name, "dtype": self.dtype.name, "out_dtype": self.out_dtype.name}
         scales = {"scale": self.scale, "out_scale": self.out_scale}
-        return state | scales, self.results.astype(np.float64)
+        return state | scales, self.results
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         dtype, out_dtype = (as_dtype(fields[key], QUANTIZED) for key in ("dtype", "out_dtype"))
-        if values.shape != (256**dtype.itemsize,):
-            raise ValueError(f"one result for each input of {dtype} expected, not {values.shape}")
+        check_values(values, f"u{out_dtype.itemsize}", 256**dtype.itemsize)
         return cls(
             name=str(fields["name"]),
             dtype=dtype,
             out_dtype=out_dtype,
             scale=float(fields["scale"]),
             out_scale=float(fields["out_scale"]),
-            results=values.astype(f"u{out_dtype.itemsize}"),
+            results=values,
             report=ErrorReport(**fields["report"]),
         )
 

@@ -5,16 +5,17 @@ import io
 import json
 import os
 from abc import ABC, abstractmethod
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from ..accuracy import ErrorReport
+from ..accuracy import ErrorReport, error_report
+from ..declaration import Function
 from ..dtypes import DType
 
-FORMAT = "cupylut table 3"
+FORMAT = "cupylut table 4"
 
 
 class Table(ABC):
@@ -76,13 +77,20 @@ class Table(ABC):
     def places(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """Which of the entries the kernel reads first for each x, a flat array."""
 
+    def reported(self, function: Function, x: NDArray[Any], even: int) -> Self:
+        """The table with the report on inputs x, of which the first `even` fill its domain."""
+        y = np.empty(x.shape, self.result_dtype)
+        self.evaluate(x, y)
+        report = error_report(function, x, y, even)
+        return replace(self, report=report)  # type: ignore[type-var]  # a dataclass
+
     @abstractmethod
-    def _state(self) -> tuple[dict[str, Any], NDArray[np.float64]]:
+    def _state(self) -> tuple[dict[str, Any], NDArray[Any]]:
         """What `_restore` needs: JSON-able fields, and the values."""
 
     @classmethod
     @abstractmethod
-    def _restore(cls, fields: dict[str, Any], values: NDArray[np.float64]) -> Self:
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         """The inverse of `_state`; raises ValueError where the fields do not fit together."""
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -99,6 +107,19 @@ def read_only(array: Array) -> Array:
     """The array itself, which can no longer be written to."""
     array.flags.writeable = False
     return array
+
+
+def check_values(values: NDArray[Any], dtype: DTypeLike, *shape: int | None) -> None:
+    """Raise ValueError unless the values of a file have this dtype and shape; None is any size."""
+    fits = len(shape) == values.ndim and all(
+        size in (None, found) for size, found in zip(shape, values.shape, strict=True)
+    )
+    if values.dtype != dtype or not fits:
+        sizes = ", ".join("any" if size is None else f"{size:,}" for size in shape)
+        raise ValueError(
+            f"({sizes}) numbers of {np.dtype(dtype).name} expected, not {values.shape} of "
+            f"{values.dtype.name}"
+        )
 
 
 def _digest(header: str, values: NDArray[Any]) -> str:
@@ -128,7 +149,7 @@ def read(
         fields = json.loads(header)
         if fields["format"] != form:
             raise ValueError(f"its format is {fields['format']!r}, this version reads {form!r}")
-        if values.dtype not in (np.float64, np.int64) or digest != _digest(header, values):
+        if digest != _digest(header, values):
             raise ValueError("its content does not match its checksum")
     except Exception as error:
         raise ValueError(

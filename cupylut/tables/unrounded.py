@@ -31,7 +31,7 @@ from ..declaration import Float64Array, Function
 from ..dtypes import BFLOAT16, FLOAT32, DType, all_inputs, ulp, widened
 from .chunks import gather
 from .direct import scalar
-from .table import Table, read_only
+from .table import Table, check_values, read_only
 from .windows import SIGN, WINDOWS, Windows
 
 MAX_BYTES = 16 * 1024  # several blocks on a multiprocessor, and a short time to fill each
@@ -145,21 +145,20 @@ class UnroundedTable(Table):
         """Write the values at x, of bfloat16, into out, of float32; both 1-D."""
         gather(self.results, x, out)
 
-    def _state(self) -> tuple[dict[str, Any], Float64Array]:
+    def _state(self) -> tuple[dict[str, Any], NDArray[np.float32]]:
         names = "name", "parabola", "windows", "identity"
-        return {name: getattr(self, name) for name in names}, self.results.astype(np.float64)
+        return {name: getattr(self, name) for name in names}, self.results
 
     @classmethod
-    def _restore(cls, fields: dict[str, Any], values: Float64Array) -> Self:
-        if values.shape != (65536,):
-            raise ValueError(f"an unrounded table has 65,536 results, not {values.shape}")
+    def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
+        check_values(values, np.float32, 65536)
         return cls(
             name=str(fields["name"]),
             dtype=BFLOAT16,
             parabola=Parabola(*fields["parabola"]),
             windows=Windows(*fields["windows"]),
             identity=int(fields["identity"]),
-            results=values.astype(np.float32),
+            results=values,
             report=ErrorReport(**fields["report"]),
         )
 
