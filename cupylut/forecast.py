@@ -95,7 +95,7 @@ def _is_of(table: Table, exact: Float64Array, error: Float64Array) -> bool:
 
     A report on float32 or float64 does not have every input, so there is some room; where results
     are cut off, or overflow, it says nothing. Its largest absolute error may come from rounding a
-    huge result. It must not excuse an error near zero, where the report's error in ulp is the limit.
+    huge result. It must not excuse one near zero, where the report's error in ulp is the limit.
     """
     reported = np.isfinite(error)
     largest = np.full_like(exact, table.report.max_abs)

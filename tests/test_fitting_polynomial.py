@@ -14,7 +14,7 @@ from cupylut.declaration import IDENTITY, ZERO, Function, Tail
 from cupylut.dtypes import FLOAT64, ulp
 from cupylut.fitting import polynomial
 from cupylut.fitting.branches import Goal, branches_of
-from cupylut.fitting.segments import Fitted, fit_branch
+from cupylut.fitting.segments import Fitted, Quality, fit_branch
 from cupylut.fitting.simulated import errors as errors_at
 from cupylut.fitting.simulated import numbers
 from cupylut.tables.segments import Layout
@@ -157,13 +157,13 @@ def test_the_worst_segments_are_searched() -> None:
     assert part is not None
     everywhere = numbers(goal, part.layout, 60_000)
     worst, _ = errors_at(goal, branch, part.layout, part.rows, part.k, everywhere)
-    assert 1.3 * worst.max() < part.worst <= goal.enough
+    assert 1.3 * worst.max() < part.quality.worst <= goal.enough
 
 
 def part(degree: int, worst: float, good: bool, checked: bool = True) -> Fitted:
     layout = Layout(FLOAT32, 8.0, 5, 4.0)
     rows = np.zeros((layout.count, degree + 2))
-    return Fitted(layout, rows, 0, worst, 0.0, checked, good)
+    return Fitted(layout, rows, 0, Quality(worst, 0.0, checked, good))
 
 
 @pytest.mark.parametrize(

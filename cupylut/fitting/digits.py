@@ -21,7 +21,7 @@ from .chebyshev import chebyshev
 from .hard_cases import exact_functions
 from .layouts import layouts
 from .polynomial import DEGREES, Design, assemble, fastest
-from .segments import Fitted, interpolate, promising
+from .segments import Fitted, Quality, interpolate, promising
 from .simulated import errors, numbers
 
 _FITTED = ("gelu", "gelu_tanh", "silu", "quick_gelu", "mish", "softplus", "sigmoid", "tanh")
@@ -114,5 +114,5 @@ def _fit(goal: Goal, digits: Digits, branch: Branch, degree: int, most: int) -> 
             worst, at = float(error.max()), float(x[np.argmax(error)])
             print(f"  degree {degree}, {layout.count} segments: {worst:.3f} ulp at {at:g}")
             if worst <= goal.target:
-                return Fitted(layout, rows, k, worst, at)
+                return Fitted(layout, rows, k, Quality(worst, at))
     return None

@@ -11,7 +11,6 @@ passes through shared memory for inputs of N(0, 1).
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from importlib.util import find_spec
 from typing import NamedTuple, TypeVar
 
@@ -39,7 +38,7 @@ from .branches import (
     values,
     zero_floor,
 )
-from .segments import Fitted, checked, fit_branch
+from .segments import Fitted, Quality, checked, fit_branch
 
 # Odd ones by itemsize, so that entries of an odd number of words begin in different banks of shared
 # memory; the last need the most room.
@@ -59,20 +58,13 @@ class Design(NamedTuple):
         return sum(part.rows.size for part in self.parts)
 
     @property
-    def good(self) -> bool:
-        return all(part.good for part in self.parts)
-
-    @property
-    def checked(self) -> bool:
-        return all(part.checked for part in self.parts)
-
-    @property
-    def worst(self) -> float:
-        return max(part.worst for part in self.parts)
-
-    @property
-    def at(self) -> float:
-        return max(self.parts, key=lambda part: part.worst).at
+    def quality(self) -> Quality:
+        """That of the worst part; checked and good if all of them are."""
+        qualities = [part.quality for part in self.parts]
+        return max(qualities)._replace(
+            checked=all(quality.checked for quality in qualities),
+            good=all(quality.good for quality in qualities),
+        )
 
 
 def fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
@@ -99,7 +91,7 @@ def _fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
     if floor and not zero_floor(f, dtype, ends=False):
         exact = replace(goal, floor=0.0, target=TARGET)
         found = best(exact, [ended(branch, dtype) for branch in branches_of(exact, 0.0)])
-        if found and found.good:
+        if found and found.quality.good:
             return assemble(exact, found)
     return assemble(goal, within_promise(goal))
 
@@ -112,19 +104,20 @@ def within_promise(goal: Goal) -> Design:
     designs = []
     for off in allowed:
         design = best(goal, branches_of(goal, off))
-        if design is not None and not distance(goal, design)[0]:
+        if design is not None and design.quality.keeps(goal.promise):
             return design
         designs += [design] if design is not None else []
-    nearest = min(designs, key=lambda design: design.worst, default=None)
+    nearest = min(designs, key=lambda design: design.quality, default=None)
     if nearest is None:
         raise ValueError(f"no polynomial table of {f.name} fits in {BLOCK_BYTES:,} bytes")
     bound = f"an error of {error:g}" if error else f"{PROMISE:g} ulp"
-    reached = f"{nearest.worst * error:.3g}" if error else f"{nearest.worst:.3g} ulp"
+    worst, at, *_ = nearest.quality
+    reached = f"{worst * error:.3g}" if error else f"{worst:.3g} ulp"
     count, columns = sum(len(part.rows) for part in nearest.parts), nearest.parts[0].rows.shape[1]
     raise ValueError(
         f"no polynomial table of at most {BLOCK_BYTES:,} bytes is within {bound} of {f.name} in "
         f"{dtype.name}: the best, {count} segments of degree {columns - 2}, is off by {reached} at "
-        f'{nearest.at:.6g}. A larger absolute error= may be in reach, or kind="linear"'
+        f'{at:.6g}. A larger absolute error= may be in reach, or kind="linear"'
     )
 
 
@@ -132,7 +125,7 @@ def best(goal: Goal, branches: list[Branch]) -> Design | None:
     """The best design that is good enough, or else the one that comes nearest to that."""
     designs: list[Design] = []
     for degree in progress(DEGREES[goal.dtype.itemsize]):
-        smallest = min((design.words for design in designs if design.good), default=None)
+        smallest = min((design.words for design in designs if design.quality.good), default=None)
         words = goal.room(smallest) if smallest else BLOCK_BYTES // goal.dtype.itemsize
         parts: list[Fitted] = []
         for branch in branches:
@@ -143,19 +136,15 @@ def best(goal: Goal, branches: list[Branch]) -> Design | None:
             parts.append(part)
         else:
             designs.append(Design(tuple(branches), tuple(parts)))
-    good = [design for design in designs if design.good]
-    if found := good or [design for design in designs if not distance(goal, design)[0]]:
-        return fastest(goal, found)
+    good = [design for design in designs if design.quality.good]
+    kept = [design for design in designs if design.quality.keeps(goal.promise)]
+    if good or kept:
+        return fastest(goal, good or kept)
     if not designs:
         return None
-    nearest = min(designs, key=partial(distance, goal))
+    nearest = min(designs, key=lambda design: design.quality)
     pairs = zip(branches, nearest.parts, strict=True)
     return nearest._replace(parts=tuple(checked(goal, branch, part) for branch, part in pairs))
-
-
-def distance(goal: Goal, found: Fitted | Design) -> tuple[bool, float]:
-    """How far this is from the promise; False comes first, for what is known to keep it."""
-    return not (found.checked and found.worst <= goal.promise), found.worst
 
 
 def fastest(goal: Goal, designs: list[Design]) -> Design:
@@ -218,7 +207,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         tail_error=tail_error,
         floor=goal.floor,
         error=goal.error,
-        worst_ulp=design.worst,
+        worst_ulp=design.quality.worst,
         report=UNMEASURED,
     )
     # In the tails, where the slope of the line is rounded too.
@@ -233,7 +222,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
             error = np.maximum(error - ulp(exact, goal.dtype) - goal.nearly(exact), 0)
         error /= goal.tolerance(exact)
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
-        table = replace(table, worst_ulp=max(design.worst, float(error.max())))
+        table = replace(table, worst_ulp=max(table.worst_ulp, float(error.max())))
     return table.measured(goal.f)
 
 

@@ -18,20 +18,30 @@ SCALE = 80
 Solver: TypeAlias = Callable[[Float64Array], Float64Array]
 
 
-class Fitted(NamedTuple):
-    """Segments for a branch: coefficients of P·2^k, and the largest error, in tolerances.
+class Quality(NamedTuple):
+    """The largest error, in tolerances, and where it was met.
 
-    It was met at some thousand numbers, or if `checked` at many more. `good` if it is small enough
-    at these.
+    That is at some thousand numbers, or if `checked` at many more. `good` if it is small enough at
+    these.
     """
 
-    layout: Layout
-    rows: Float64Array
-    k: int
     worst: float
     at: float
     checked: bool = False
     good: bool = False
+
+    def keeps(self, promise: float) -> bool:
+        """Whether it is known to keep a promise."""
+        return self.checked and self.worst <= promise
+
+
+class Fitted(NamedTuple):
+    """Segments for a branch, with the coefficients of P·2^k."""
+
+    layout: Layout
+    rows: Float64Array
+    k: int
+    quality: Quality
 
 
 def fit_branch(goal: Goal, branch: Branch, degree: int, most: int) -> Fitted | None:
@@ -42,16 +52,16 @@ def fit_branch(goal: Goal, branch: Branch, degree: int, most: int) -> Fitted | N
         if not promising(goal, branch, layout, degree, goal.promise):
             continue
         part = fitted(goal, branch, layout, degree)
-        if part.worst <= goal.target:
+        if part.quality.worst <= goal.target:
             part = checked(goal, branch, part)
-            if part.good:
+            if part.quality.good:
                 return part
         others.append(part)
     if not others and candidates:  # so that it can be said how far the best is off
         others = [fitted(goal, branch, candidates[-1], degree)]
-    nearest = min(others, key=lambda part: part.worst, default=None)
-    second = (checked(goal, branch, part) for part in others if part.worst <= goal.promise)
-    return next((part for part in second if part.worst <= goal.promise), nearest)
+    nearest = min(others, key=lambda part: part.quality.worst, default=None)
+    second = (checked(goal, branch, part) for part in others if part.quality.worst <= goal.promise)
+    return next((part for part in second if part.quality.keeps(goal.promise)), nearest)
 
 
 def promising(
@@ -91,7 +101,7 @@ def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
     worst, at = errors(goal, branch, layout, rows, k, a[::16])
     if worst.max() <= 2 * goal.target:  # of most layouts, few numbers tell that they will not do
         worst, at = errors(goal, branch, layout, rows, k, a)
-    return Fitted(layout, rows, k, float(worst.max()), float(at[np.argmax(worst)]))
+    return Fitted(layout, rows, k, Quality(float(worst.max()), float(at[np.argmax(worst)])))
 
 
 def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
@@ -99,7 +109,7 @@ def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
 
     How roundings meet in a segment is a matter of luck, so the worst segments are searched.
     """
-    if part.checked:
+    if part.quality.checked:
         return part
     layout = part.layout
     a = numbers(goal, layout, 60_000)
@@ -112,7 +122,7 @@ def checked(goal: Goal, branch: Branch, part: Fitted) -> Fitted:
     more = errors(goal, branch, layout, part.rows, part.k, a)
     worst, at = np.append(worst, more[0]), np.append(at, more[1])
     largest, good = float(worst.max()), bool(worst.max() <= goal.enough)
-    return part._replace(worst=largest, at=float(at[np.argmax(worst)]), checked=True, good=good)
+    return part._replace(quality=Quality(largest, float(at[np.argmax(worst)]), True, good))
 
 
 def interpolate(

@@ -15,7 +15,8 @@ which keeps the relative accuracy and the sign of zero.
 A cubic counts only where it is within a given tolerance of the table's own value and has its sign;
 this is tried at TRIALS points of each segment. Every other segment holds NaN for coefficients. So
 does one last entry, to which all x outside ±REACH are clamped, infinities and NaN included. Where
-NaN comes out, the table itself is evaluated instead. So a result depends on its own input and nothing else.
+NaN comes out, the table itself is evaluated instead. So a result depends on its own input and
+nothing else.
 """
 
 from collections.abc import Callable
