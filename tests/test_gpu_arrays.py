@@ -319,10 +319,17 @@ class Foreign:
 
 
 class StandardForeign(Foreign):
-    """With the namespace of the array API standard."""
+    """With the namespace of the array API standard, and dtypes of 16 bits in it."""
+
+    @property
+    def device(self) -> Any:
+        return self.array.device
 
     def __array_namespace__(self) -> Any:
-        return SimpleNamespace(from_dlpack=lambda array: StandardForeign(cupy.from_dlpack(array)))
+        def from_dlpack(array: Any) -> Any:
+            return StandardForeign(cupy.from_dlpack(array))
+
+        return SimpleNamespace(from_dlpack=from_dlpack, float16=np.float16, bfloat16=BFLOAT16)
 
 
 @by_dtype
