@@ -39,13 +39,15 @@ class Member(NamedTuple):
 class Branch:
     """The signs of x that share segments, and q.
 
-    `tail` is q beyond the cut, None without one; if the branch `ends`, a goes no further.
+    `tail` is q beyond the cut, None without one; if the branch `ends`, a goes no further. A segment
+    has to begin at the `kink`, if there is one.
     """
 
     members: tuple[Member, ...]
     q: Callable[[Float64Array], Float64Array]
     tail: float | None
     ends: bool = False
+    kink: float | None = None
 
     @property
     def cut(self) -> float:

@@ -1,5 +1,6 @@
 """The layouts of segments that there are to choose from, for a branch of a function."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
 
@@ -13,25 +14,39 @@ from .branches import Branch
 def layouts(dtype: DType, branch: Branch, most: int) -> list[Layout]:
     """All layouts of at most so many segments for a branch, those with few first."""
     found = []
-    # Where q ends in the middle of a segment, there is to be more of this behind the cut.
-    highest = min(max(int(np.ceil(np.log2(branch.cut))) + branch.ends, -10), 9)
-    for exponent, bits in product(range(-10, highest + 1), range(11)):
-        # Segments begin at round numbers, where functions have kinks, or have them in the middle.
-        for step in (0.0, 2.0 ** (exponent - bits)):
-            layout = Layout(dtype, 2.0**exponent + step / 2, bits, branch.cut)
-            if layout.count > most:
-                continue
-            if branch.ends and layout.middles()[-1] != branch.cut:
-                continue
-            if branch.tail is not None:
-                layout = with_tail(layout, branch.tail)
-            if np.isfinite(layout.limit):
-                found.append(layout)
-    if branch.tail is not None and 2.0**-10 < branch.cut < 2.0**10:
+    for offset, bits in offsets(dtype, branch):
+        layout = Layout(dtype, offset, bits, branch.cut)
+        if layout.count > most:
+            continue
+        if branch.ends and layout.middles()[-1] != branch.cut:
+            continue
+        if branch.tail is not None:
+            layout = with_tail(layout, branch.tail)
+        if np.isfinite(layout.limit):
+            found.append(layout)
+    if branch.kink is None and branch.tail is not None and 2.0**-10 < branch.cut < 2.0**10:
         found += falling_layouts(dtype, branch.cut, branch.tail)
     return sorted(
         (layout for layout in found if layout.count <= most), key=lambda layout: layout.count
     )
+
+
+def offsets(dtype: DType, branch: Branch) -> Iterator[tuple[float, int]]:
+    """The offsets that there are to choose from, with the bits of their segments' numbers."""
+    if branch.kink is None:
+        # Where q ends in the middle of a segment, there is to be more of this behind the cut.
+        highest = min(max(int(np.ceil(np.log2(branch.cut))) + branch.ends, -10), 9)
+        for exponent, bits in product(range(-10, highest + 1), range(11)):
+            # Segments begin at round numbers, where functions have kinks, or are around them.
+            yield 2.0**exponent, bits
+            yield 2.0**exponent + 2.0 ** (exponent - bits) / 2, bits
+        return
+    # With the lowest power of 2 above the kink, a + offset is exact up to there.
+    power = float(np.spacing(dtype.type(branch.kink))) * 2.0 ** (np.finfo(dtype).nmant + 1)
+    for bits in range(11):
+        yield power - branch.kink, bits
+        if 2 * branch.kink == power:  # the numbers below it are closer together: only a itself is
+            yield 0.0, bits
 
 
 def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:

@@ -38,6 +38,7 @@ from .branches import (
     values,
     zero_floor,
 )
+from .kinks import at_kink
 from .segments import Fitted, Quality, checked, fit_branch
 
 # Odd ones by itemsize, so that entries of an odd number of words begin in different banks of shared
@@ -103,10 +104,12 @@ def within_promise(goal: Goal) -> Design:
     allowed = [0.9 * error] if error else [0.0, 2.0**-26] if dtype.itemsize == 4 else [2.0**-53]
     designs = []
     for off in allowed:
-        design = best(goal, branches_of(goal, off))
-        if design is not None and design.quality.keeps(goal.promise):
-            return design
-        designs += [design] if design is not None else []
+        branches: list[Branch] | None = branches_of(goal, off)
+        while branches and (design := best(goal, branches)):
+            if design.quality.keeps(goal.promise):
+                return design
+            designs.append(design)
+            branches = at_kink(f, dtype, branches, design.quality.at)
     nearest = min(designs, key=lambda design: design.quality, default=None)
     if nearest is None:
         raise ValueError(f"no polynomial table of {f.name} fits in {BLOCK_BYTES:,} bytes")

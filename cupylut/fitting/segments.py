@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..declaration import Float64Array
 from ..tables.segments import Layout
@@ -77,11 +78,8 @@ def promising(
     That is before any rounding, in a few segments, and where results are finite.
     """
     segments = np.unique(np.linspace(0, max(layout.count - 2, 0), 9).astype(int))
-    starts, ends = layout.starts()[segments], layout.ends()[segments]
-    middle, radius = (ends + starts) / 2, (ends - starts) / 2
-    a = middle[:, None] + radius[:, None] * chebyshev(degree)
     t = np.array([-0.984375, 0.984375, 0.9375, 0.0625])
-    between = middle[:, None] + radius[:, None] * t
+    a, between = (inside(layout, segments, points) for points in (chebyshev(degree), t))
     factor = (a, between) if goal.product else (1.0, 1.0)
     powers = solve(branch.q(a) / factor[0])
     value = sum(powers[:, [i]] * t**i for i in range(degree + 1)) * factor[1]
@@ -92,6 +90,18 @@ def promising(
         if (error > within * goal.tolerance(exact))[finite].any():
             return False
     return True
+
+
+def inside(layout: Layout, segments: NDArray[np.int64] | slice, t: Float64Array) -> Float64Array:
+    """Points of segments, a row each, at t from −1 at the start to 1; in one of 0 alone that."""
+    starts, ends = layout.starts()[segments, None], layout.ends()[segments, None]
+    a = (ends + starts) / 2 + (ends - starts) / 2 * t
+    return np.where(_holds_only_zero(layout, ends), 0.0, a)
+
+
+def _holds_only_zero(layout: Layout, ends: Float64Array) -> NDArray[np.bool_]:
+    """Whether segments with these ends have no other number."""
+    return np.asarray(ends <= np.finfo(layout.dtype).smallest_subnormal)
 
 
 def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
@@ -133,12 +143,13 @@ def interpolate(
     starts, ends, origins = layout.starts(), layout.ends(), layout.middles()
     curved = slice(None, None if branch.tail is None else -1)
     middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
-    a = middle[:, None] + radius[:, None] * chebyshev(degree)
+    a = inside(layout, curved, chebyshev(degree))
     q = branch.q(a)
     p = q / a if goal.product else q
     largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(branch.tail or 0))
     k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
     powers = solve(p * 2.0**k)
+    powers[_holds_only_zero(layout, ends[curved]), 1:] = 0
     noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
     powers = shifted(powers, (origins[curved] - middle) / radius)
     powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
@@ -147,6 +158,7 @@ def interpolate(
     rows[curved, 0] = c0
     rows[curved, 1] = powers[:, 0] - c0
     rows[curved, 2:] = powers[:, 1:] / radius[:, None] ** np.arange(1, degree + 1)
+    rows[curved, 2:][powers[:, 1:] == 0] = 0
     # Where f overflows throughout, terms of opposite signs would give ∞ − ∞.
     rows[curved, 1:][(np.abs(q) > info.max).all(axis=1)] = 0
     if branch.tail is not None:
