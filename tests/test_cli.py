@@ -2,11 +2,14 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pytest
@@ -293,3 +296,33 @@ def test_the_version_also_of_a_checkout_that_is_not_installed(
             cli.main(["--version"])
         assert capsys.readouterr().out == f"cupylut {expected}\n"
         monkeypatch.setattr(metadata, "version", not_found)
+
+
+def run_main(main: Callable[[], int], stdout: TextIO, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The exit status of `python -m cupylut`, if the command does this."""
+    monkeypatch.setattr(cli, "main", main)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("cupylut", run_name="__main__")
+    return end.value.code
+
+
+def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    assert run_main(interrupted, sys.stdout, monkeypatch) == 130
+
+
+def test_a_terminal_that_lacks_a_character(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = BytesIO()
+    stdout = TextIOWrapper(written, encoding="ascii")
+    assert run_main(lambda: print("1 × 8 B") or 0, stdout, monkeypatch) == 0
+    assert written.getvalue() == b"1 ? 8 B\n"
+
+
+def test_output_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as stdout:
+        assert run_main(lambda: print("figures") or 0, stdout, monkeypatch) == 1
