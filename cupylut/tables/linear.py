@@ -111,7 +111,7 @@ class LinearTable(Table):
         size: int,
         nodes: Nodes = "plain",
     ) -> Self:
-        """Tabulate a function; raises ValueError where it is not finite on the domain."""
+        """Tabulate a function; raises ValueError for a domain where it or its inputs overflow."""
         check_layout(lo, hi, size, nodes)
         left, right = function.tails
         values = node_values(function, lo, hi, size, nodes)
@@ -130,9 +130,12 @@ class LinearTable(Table):
             keeps_zero=function.keeps_zero,
             report=UNMEASURED,
         )
-        return table.reported(
-            function, *probe_points(dtype, table.lo, table.hi, table.between_nodes(5))
-        )
+        x, even = probe_points(dtype, table.lo, table.hi, table.between_nodes(5))
+        with np.errstate(over="ignore"):  # a constant tail is cut off one step out: see parameters
+            cuts = np.array([lo - table.step, hi + table.step]).astype(table.real)
+        if np.isinf(cuts).any() or np.isinf(widened(x[:even])).all():
+            raise ValueError(f"domain=({lo:g}, {hi:g}) is too far out for {dtype}: narrow it")
+        return table.reported(function, x, even)
 
     @property
     def size(self) -> int:
