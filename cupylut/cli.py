@@ -186,6 +186,8 @@ def _bench(arguments: argparse.Namespace) -> int:
         return _BENCHES[arguments.what](arguments)
     except RuntimeError as error:  # no such device
         _say(str(error))
+        if arguments.what == "bandwidth":
+            _say("bench bandwidth --device cpu needs no GPU")
         return 2
 
 

@@ -62,7 +62,9 @@ def as_tail(tail: "float | str | Tail", side: str) -> Tail:
         with suppress(TypeError, ValueError, OverflowError):
             intercept = float(tail)
     if not np.isfinite(intercept):
-        raise ValueError(f'{side}={tail!r} is not a tail: give a finite number or "identity"')
+        raise ValueError(
+            f'{side}={tail!r} is not a tail: give a finite number, "identity" or a cupylut.Tail'
+        )
     return Tail(0.0, intercept)
 
 

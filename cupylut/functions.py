@@ -46,7 +46,8 @@ def as_function(
     if left is None or right is None:
         raise ValueError(
             "a callable needs both tails: left= and right=, each a number (the constant that the "
-            'function approaches) or "identity"'
+            'function approaches), "identity" or a cupylut.Tail. Where it approaches no line, give '
+            "a cupylut.Function with None on that side"
         )
     name = str(getattr(function, "__name__", type(function).__name__))
     return Function(name, f"{name}(x)", function, as_tail(left, "left"), as_tail(right, "right"))
@@ -76,9 +77,9 @@ def _by_name(name: str) -> Function:
     if match := _WITH_PARAMETERS.fullmatch(name):
         return _with_parameters(match[1], match[2])
     close = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = f": did you mean {close[0]!r}?" if close else "."
     raise ValueError(
-        f"unknown function {name!r}: {hint}The known ones are {', '.join(_BY_NAME)}; "
+        f"unknown function {name!r}{hint} The known ones are {', '.join(_BY_NAME)}; "
         "cupylut.tabulate makes tables of any other, from a callable"
     )
 

@@ -45,7 +45,8 @@ def tabulate(
 
     function: a name of `cupylut.FUNCTIONS`, or a callable that takes and returns a float64 array,
     with its tails `left` and `right`: the number that it approaches on that side, "identity", or a
-    line as ``cupylut.Tail(slope, intercept)``. It is looked at in many places, but not everywhere:
+    line as ``cupylut.Tail(slope, intercept)``. (Where it approaches no line, as x² does, give a
+    `cupylut.Function` with None for that side.) It is looked at in many places, but not everywhere:
     what is narrower than a hundredth of its distance from 0 may be missed. It may return numbers of
     a type that knows more than float64, such as those of mpmath: 16-bit results are rounded once.
 

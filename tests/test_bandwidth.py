@@ -335,6 +335,7 @@ def test_without_a_device(capsys: pytest.CaptureFixture[str]) -> None:
         captured = capsys.readouterr()
         assert captured.out == ""
         assert "no CUDA device" in captured.err
+        assert ("--device cpu needs no GPU" in captured.err) == (what == "bandwidth")
 
 
 # --- with a GPU ---

@@ -315,7 +315,7 @@ def rewritten(**changes: object):
         (damage_one_byte, "not an intact table file"),
         (lambda _: b"", "not an intact table file"),
         (lambda _: b"PK\x03\x04 not really", "not an intact table file"),
-        (lambda _: pickle.dumps({"a": 1}), "not an intact table file"),
+        (lambda _: pickle.dumps({"a": 1}), r"not an intact table file \(it is no .npz archive\)"),
         (foreign_npz, "not an intact table file"),
         (rewritten(format="cupylut table 99"), "this version reads 'cupylut table 4'"),
         (rewritten(kind="cubic"), "no table of a known kind"),

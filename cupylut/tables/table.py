@@ -143,6 +143,8 @@ def read(
     with open(path, "rb") as file:
         content = file.read()
     try:
+        if not content.startswith(b"PK"):  # of which numpy.load asks whether to unpickle it
+            raise ValueError("it is no .npz archive")
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             header, values = str(archive["header"]), archive["values"]
             digest = str(archive["sha256"])
