@@ -1,5 +1,6 @@
 """Activation functions by lookup table: optimal domains, CUDA shared memory, any array library."""
 
+import typing as _typing
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
@@ -45,17 +46,25 @@ from .workers import set_workers as set_workers
 _MODULES = "jax", "torch", "transformers"
 
 
-def __getattr__(name: str) -> _ModuleType | str:
-    """The modules for a library, which import it: not before they are asked for. The version."""
-    if name in _MODULES:
-        return _import_module(f".{name}", __name__)
-    if name == "__version__":
-        metadata = _import_module("importlib.metadata")
-        try:
-            return str(metadata.version(__name__))
-        except metadata.PackageNotFoundError:  # run from a checkout that is not installed
-            return "unknown"
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if _typing.TYPE_CHECKING:  # a checker that sees __getattr__ takes every name for a module
+    from . import jax as jax
+    from . import torch as torch
+    from . import transformers as transformers
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> _ModuleType | str:
+        """The modules for a library, which import it when they are asked for. The version."""
+        if name in _MODULES:
+            return _import_module(f".{name}", __name__)
+        if name == "__version__":
+            metadata = _import_module("importlib.metadata")
+            try:
+                return str(metadata.version(__name__))
+            except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+                return "unknown"
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

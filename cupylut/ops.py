@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -257,7 +257,15 @@ def gelu_form(approximate: str) -> str:
     return _GELU_FORMS[approximate]
 
 
-def _activation(function: Function) -> Callable[..., Any]:
+class ArrayFunction(Protocol):
+    """The signature of `silu` and its like, for type checkers."""
+
+    __name__: str
+
+    def __call__(self, x: Any, *, out: Any = None) -> Any: ...
+
+
+def _activation(function: Function) -> ArrayFunction:
     """The array function of a declaration."""
 
     def activation(x: Any, *, out: Any = None) -> Any:
