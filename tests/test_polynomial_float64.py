@@ -101,6 +101,7 @@ def test_size_and_report(name: str, tmp_path) -> None:
         assert in_ulp[0] > 1e9
     assert table.report.max_abs <= 2.5e-16 or table.floor == 0
     assert table.worst_ulp <= digits.DESIGN
+    assert table.report.special_values
     table.save(tmp_path / "table")
     for again in (cupylut.load(tmp_path / "table"), pickle.loads(pickle.dumps(table))):
         assert again.entries.tobytes() == table.entries.tobytes()
@@ -126,6 +127,10 @@ def test_the_fit_is_reproducible(name: str) -> None:
     rows, k = interpolate(goal, branch, table.left.layout, table.degree, digits.solve)
     np.testing.assert_array_equal(rows, table.rows)
     assert table.left.scale == math.copysign(2.0**-k, table.left.scale)
+
+
+def test_digits_keep_the_sign_of_a_zero() -> None:
+    assert_same_bits(digits.Digits("tanh").rounded(np.array([-0.0, 0.0])), np.array([-0.0, 0.0]))
 
 
 @pytest.mark.parametrize("error", [None, 2e-15])

@@ -52,8 +52,9 @@ class Digits:
     def rounded(self, x: Float64Array) -> Float64Array:
         """f(x) in float64."""
         x = np.asarray(x, np.float64)
-        y = self.function(np.where(np.isfinite(x), 0.0, x))  # the limits, and NaN
-        y[np.isfinite(x)] = self(x[np.isfinite(x)]).astype(np.float64)
+        inner = np.isfinite(x) & (x != 0)
+        y = self.function(np.where(inner, 1.0, x))  # the limits, NaN, and ±0: mpmath has no −0
+        y[inner] = self(x[inner]).astype(np.float64)
         return y
 
     def rest(self, x: Float64Array) -> Float64Array:
