@@ -319,7 +319,7 @@ def _inputs(path: str) -> demo.Inputs:
 def _results(path: str) -> dict[str, Any]:
     """The record in a file of results."""
     try:
-        return reproduce.read(Path(path).read_text(encoding="utf-8"))
+        return reproduce.read(Path(path).read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise argparse.ArgumentTypeError(
             f"{path!r} cannot be read ({error.strerror or error}); give a file of reproduce --json"

@@ -319,6 +319,7 @@ def test_an_interrupt_among_the_errors(record: dict[str, Any]) -> None:
         (["report", "missing.json"], "No such file"),
         (["report", "notes.txt"], "no results of"),
         (["report", "list.json"], "no results of"),
+        (["report", "picture.png"], "no results of"),
         (["report", "other.json"], "format 'other'"),
         (["report", "empty.json"], "without any of table1, figure1, figure2"),
     ],
@@ -331,6 +332,7 @@ def test_mistakes_end_in_one_line(
 ) -> None:
     Path("notes.txt").write_text("not JSON")
     Path("list.json").write_text("[1, 2]")
+    Path("picture.png").write_bytes(b"\x89PNG\r\n")
     Path("other.json").write_text('{"format": "other"}')
     Path("empty.json").write_text(json.dumps({"format": reproduce.FORMAT}))
     with pytest.raises(SystemExit) as exit_:
