@@ -3,10 +3,15 @@
 import tomllib
 from pathlib import Path
 
+import cupylut
+
 ROOT = Path(__file__).parent.parent
-SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
-    "setuptools"
-]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SETUPTOOLS = PROJECT["tool"]["setuptools"]
+
+
+def test_every_module_for_a_library_has_an_extra() -> None:
+    assert set(cupylut._MODULES) <= PROJECT["project"]["optional-dependencies"].keys()
 
 
 def test_every_package_is_listed() -> None:

@@ -379,6 +379,9 @@ def test_a_shared_module_takes_the_table_of_any_of_its_names() -> None:
 def test_what_is_no_model_no_batches_or_no_handle() -> None:
     with pytest.raises(TypeError, match=r"batches is a dict: for one batch give \[batch\]"):
         calibrate(Mixed(), {"x": torch.ones(2, 4)})
+    for take in (patch, partial(calibrate, batches=[]), partial(linear_tables, calibrations={})):
+        with pytest.raises(TypeError, match=r"model is a str: give a torch\.nn\.Module"):
+            take("gpt2")
     with pytest.raises(TypeError, match="restore takes what patch returned, not a Mixed"):
         restore(Mixed())
 

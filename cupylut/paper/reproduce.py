@@ -91,7 +91,7 @@ def require(device: str) -> None:
     lacking = [name for name in ("torch", "transformers") if installed(name) is None]
     if lacking:
         raise RuntimeError(
-            f"the experiments need {' and '.join(lacking)}: pip install torch 'transformers>=5'"
+            f"the experiments need {' and '.join(lacking)}: pip install 'cupylut[transformers]'"
         )
     if device == "cuda":
         require_cupy()

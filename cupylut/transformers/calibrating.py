@@ -36,7 +36,6 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
     shared: dict[int, Calibration] = {}
     slots: list[Slot] = []
     hooks = []
-    modes = {module: module.training for module in model.modules()}
     for name, owner, attribute, value, (function, _) in list(members(model)):
         if function is None:
             continue
@@ -47,6 +46,7 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
         elif first:
             count = partial(_count, found[name])
             hooks.append(value.register_forward_pre_hook(count, with_kwargs=True))
+    modes = {module: module.training for module in model.modules()}
     try:
         for slot in slots:
             setattr(slot.owner, slot.attribute, slot.after)

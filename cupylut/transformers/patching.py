@@ -68,6 +68,10 @@ def _summary(found: tuple[Found, ...], form: str) -> Iterator[str]:
 
 def members(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, Any, Verdict]]:
     """Every activation: its full name, who holds it as which attribute, itself, and the verdict."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model is a {type(model).__name__}: give a torch.nn.Module, of a pipeline its model"
+        )
     for path, owner in model.named_modules():
         if verdict(owner) != Verdict():
             continue  # what an activation holds is its own affair
@@ -93,7 +97,8 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
     name. Formulas that are written out are not seen.
 
     tables: for activations by name, as the handle has them, tables to take instead of the usual
-    ones, for inference; see `linear_tables`. Raises ValueError for a name that is not replaced.
+    ones, for inference; see `linear_tables`. Raises ValueError for a name that is not replaced,
+    and TypeError for a model that is no module.
 
     Patching a patched model finds nothing more to replace. Copies of a patched model stay patched.
     The results agree with the unpatched model's as closely as docs/accuracy.md says of each
