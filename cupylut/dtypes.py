@@ -35,6 +35,8 @@ def as_dtype(dtype: DTypeLike, among: tuple[DType, ...] = DTYPES) -> DType:
     given: Any = dtype
     if type(dtype).__module__ == "torch":
         given = str(dtype).removeprefix("torch.")
+    elif dtype is None:  # float64 to NumPy
+        given = "None"
     try:
         found = np.dtype(getattr(ml_dtypes, given, given) if isinstance(given, str) else given)
     except TypeError:

@@ -22,8 +22,9 @@ from .defaults import compute_dtype, default_table, product_table
 from .dtypes import DType
 from .functions import checked_name
 from .gated import values
-from .operands import is_weak, together
-from .ops import as_float, context_of, filled, is_tensor, uncompiled
+from .operands import context_of, is_weak, together
+from .ops import as_float, is_tensor, uncompiled
+from .outputs import filled
 from .tables import Table
 
 

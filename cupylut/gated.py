@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from . import device, memory, operands, rows, workers
 from .defaults import product_table
 from .dtypes import DType, all_inputs
-from .ops import context_of, filled, gelu_form, is_tensor, uncompiled
+from .ops import gelu_form, is_tensor, uncompiled
+from .outputs import filled
 from .tables import Table
 from .tables.chunks import CHUNK, gather
 
@@ -173,7 +174,7 @@ def _run(function: str, gate: Any, up: Any, gate_first: bool, out: Any) -> Any:
     named = {"gate": gate} if up is None else {"gate": gate, "up": up}
     library, named = operands.together(named)
     gate, *_ = given = list(named.values())
-    with context_of(library, *given):
+    with operands.context_of(library, *given):
         x = packed = library.view(gate)
         if up is None:
             x, z = halves(packed, gate_first)

@@ -54,7 +54,8 @@ def lookup(table: Table, x: Any) -> Any:
 @lookup.defjvp  # type: ignore[untyped-decorator]
 def _lookup_jvp(table: Table, primals: tuple[Any], tangents: tuple[Any]) -> tuple[Any, Any]:
     (x,), (tangent,) = primals, tangents
-    slope = lookup(derivative_table(table), x)
+    of_slope = derivative_table(table)
+    slope = lookup(of_slope, converted(x, of_slope.dtype))
     return lookup(table, x), converted(tangent, slope.dtype) * slope
 
 

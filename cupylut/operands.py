@@ -1,6 +1,7 @@
 """The operands of one call, such as gate and up: what brings them together, and what cannot be."""
 
 import sys
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,15 @@ def together(given: dict[str, Any]) -> tuple[NumpyArrays, dict[str, Any]]:
     if isinstance(library, JaxArrays):
         given = _on_one_device(library, _of_one_dtype(library, given))
     return library, given
+
+
+def context_of(library: NumpyArrays, *given: Any) -> AbstractContextManager[Any]:
+    """Where to work on arrays of one library: the first one's device and stream.
+
+    A library looks at an array when it is asked for that, and may refuse it, so all of them are.
+    """
+    first, *_ = [library.context(x) for x in given]
+    return first
 
 
 def is_weak(x: Any) -> bool:

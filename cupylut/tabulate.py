@@ -234,7 +234,7 @@ def most_accurate_kind(function: Function, dtype: DType) -> str:
 
 def smallest_table(function: Function, dtype: DType, error: float, kind: str | None) -> Table:
     """The table of the fewest bytes that is nowhere off by more than `error`."""
-    if not (isinstance(error, Real) and error > 0):
+    if not (isinstance(error, Real) and error > 0) or isinstance(error, bool):
         raise ValueError(f"error={error!r}: give a positive number")
     error = float(error)
     found: list[Table] = []

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cupylut import arrays, memory, ops
+from cupylut import arrays, memory, outputs
 from cupylut.dtypes import BFLOAT16, FLOATS8
 
 cupy = pytest.importorskip("cupy")
@@ -76,10 +76,10 @@ def test_views_are_what_numpys_are() -> None:
         there, expected = view(x), view(here)
         assert memory.is_dense(there) == memory.is_dense(expected)
         assert memory.steps(there) == memory.steps(expected)
-        assert ops._shares_memory(there, x)
-    assert not ops._shares_memory(x[:4], x[4:])
-    assert not ops._shares_memory(x[:, ::2], x[:, 1::2])
-    assert ops._repeats(cupy.lib.stride_tricks.as_strided(x, (4, 5), (4, 4)))
+        assert outputs._shares_memory(there, x)
+    assert not outputs._shares_memory(x[:4], x[4:])
+    assert not outputs._shares_memory(x[:, ::2], x[:, 1::2])
+    assert outputs._repeats(cupy.lib.stride_tricks.as_strided(x, (4, 5), (4, 4)))
 
 
 def test_an_address_between_items_is_refused() -> None:

@@ -103,6 +103,8 @@ def test_a_step_of_the_user_is_nan_for_nan(dtype: np.dtype) -> None:
         ({"kind": ["linear"]}, ValueError, r"kind=\['linear'\]: choose one of direct"),
         ({"error": "small"}, ValueError, "error='small': give a positive number"),
         ({"error": np.nan}, ValueError, "error=nan: give a positive number"),
+        ({"error": True}, ValueError, "error=True: give a positive number"),
+        ({"dtype": None}, ValueError, "no tables for dtype None: choose one of"),
         ({"nodes": "random"}, ValueError, "plain, balanced"),
         ({"function": np.tanh}, ValueError, "both tails"),
         (
