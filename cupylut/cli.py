@@ -16,7 +16,7 @@ import numpy as np
 import cupylut
 
 from .benchmarks import accuracy, bandwidth, counters, performance, picture, roofline
-from .paper import demo, pictures, report, reproduce, summary
+from .paper import demo, pictures, report, reproduce, summary, table1
 from .tables.linear import check_layout
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _demo(arguments: argparse.Namespace) -> int:
     inputs = arguments.input or demo.default_inputs()
-    comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(demo.TABLE1)]
+    comparisons = [demo.compare(f, arguments.size, inputs) for f in _progress(table1.TABLE1)]
     print(demo.report(comparisons, inputs))
     if find_spec("matplotlib"):
         _draw(arguments.plot, pictures.demo_errors, comparisons, inputs)

@@ -15,6 +15,7 @@ from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
 from ..dtypes import all_inputs, as_dtype, ulp, widened
 from ..functions import FUNCTIONS, as_function, with_derivatives
+from ..measuring import markdown
 from ..measuring.environment import installed
 from ..measuring.rivals import torch_function
 from ..tables import CompactTable, LinearTable, PolynomialTable
@@ -155,19 +156,17 @@ def document(rows: Iterable[list[Row]]) -> str:
         "too. Next to where a derivative jumps (gelu_10's at 10) a number may have the value of",
         "the other side. What a table of your own function keeps to, it says when it is printed.",
         "",
-        "| function | dtype | table | bytes | max abs | max ulp | at | misrounded |",
-        "|---|---|---|---:|---:|---:|---:|---:|",
     ]
-    for row in (row for group in rows for row in group):
-        lines.append(format_row(row))
-    return "\n".join(lines) + "\n"
+    found = [HEADER, *(cells(row) for group in rows for row in group)]
+    return "\n".join([*lines, *markdown.table(found, left=3)]) + "\n"
 
 
-def format_row(row: Row) -> str:
+HEADER = ("function", "dtype", "table", "bytes", "max abs", "max ulp", "at", "misrounded")
+
+
+def cells(row: Row) -> Sequence[str]:
     """One line of the table."""
     size = "" if row.size is None else f"{row.size:,}"
     misrounded = "" if row.misrounded is None else f"{row.misrounded:,}"
-    return (
-        f"| {row.function} | {row.dtype} | {row.table} | {size} | {row.max_abs:.3g} | "
-        f"{row.max_ulp:.3g} | {row.at} | {misrounded} |"
-    )
+    errors = f"{row.max_abs:.3g}", f"{row.max_ulp:.3g}", row.at
+    return row.function, row.dtype, row.table, size, *errors, misrounded

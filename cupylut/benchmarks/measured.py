@@ -1,10 +1,10 @@
 """What was measured on GPUs, as Markdown: the records in docs/results for docs/performance.md."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..measuring import records
+from ..measuring import markdown, records
 from ..measuring.records import RESULTS
 from ..measuring.timing import FLOOR, microseconds
 from ..paper import reproduce
@@ -41,7 +41,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
         '"loop", our formulas without a table are "formula" and "fast".'
     )
     yield ""
-    yield from _table(_largest(found))
+    yield from markdown.table(_largest(found))
     yield ""
     yield from _faster(found)
     yield (
@@ -49,7 +49,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
         "loses, to whom is said."
     )
     yield ""
-    yield from _table(_by_size(found))
+    yield from markdown.table(_by_size(found))
     yield ""
     yield (
         f"µs for each call of {hosttime.FUNCTION} on {hosttime.ELEMENTS:,} elements: of the host; "
@@ -57,7 +57,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
         "graph."
     )
     yield ""
-    yield from _table(_host(record["host"]))
+    yield from markdown.table(_host(record["host"]))
     yield ""
     yield from _targets(targets.judge(found, where["name"], _figure2(where["name"], folder)))
     for counted in _records(folder, counters.FORMAT, where["name"]):
@@ -65,7 +65,7 @@ def section(file: str, record: Mapping[str, Any], folder: Path) -> Lines:
             yield ""
             yield f"Counted by ncu, arrays of {counted['elements']:,} elements:"
             yield ""
-            yield from _table(counters.table(counted))
+            yield from markdown.table(counters.table(counted))
     if record["left_out"]:
         yield ""
         yield f"Left out, by the file with the reason: {len(record['left_out'])} measurements."
@@ -80,17 +80,6 @@ def _figure2(name: str, folder: Path) -> Sequence[Mapping[str, Any]]:
 def _records(folder: Path, form: str, name: str) -> list[Mapping[str, Any]]:
     found = records.find(form, folder).values()
     return [record for record in found if record["environment"]["name"] == name]
-
-
-def _table(rows: Iterable[Sequence[str]]) -> Lines:
-    header, *others = rows
-    yield _row(header)
-    yield "|" + "---|" + "---:|" * (len(header) - 1)
-    yield from map(_row, others)
-
-
-def _row(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
 
 
 def _largest(found: Sequence[Cell]) -> Iterator[Sequence[str]]:
@@ -151,7 +140,7 @@ def _host(rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[str]]:
 
 
 def _targets(outcomes: Sequence[targets.Outcome]) -> Lines:
-    yield from _table(
+    yield from markdown.table(
         [
             ("target", "at least", "smallest", "where", ""),
             *(

@@ -1,11 +1,15 @@
 """docs/performance.md: what was measured, what the model says, and which table to use when."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
+from ..measuring.markdown import table
 from ..measuring.records import RESULTS
 from . import bank_conflicts, formula, measured, roofline
 from .counts import COUNTS, Case
+
+Rows: TypeAlias = Iterator[Sequence[str]]
 
 # Instructions an element on sm_90 that the kernels are meant to come down to, and the cases with
 # the most and the fewest that stand for them; none where there is no such table.
@@ -132,14 +136,11 @@ Where a formula branches, both ways are counted, so formulas may be a little fas
 """
 
 
-def loads() -> Iterator[str]:
+def loads() -> Rows:
     """The predicted fractions of copy bandwidth, a row a case."""
-    names = " | ".join(card.name for card in roofline.CARDS.values())
-    yield f"| dtype | table | function | {names} |"
-    yield "|---|---|---|" + "---:|" * len(roofline.CARDS)
+    yield "dtype", "table", "function", *(card.name for card in roofline.CARDS.values())
     for case in COUNTS:
-        cells = (load(roofline.predict(card, case)) for card in roofline.CARDS.values())
-        yield f"| {' | '.join(case)} | {' | '.join(cells)} |"
+        yield *case, *(load(roofline.predict(card, case)) for card in roofline.CARDS.values())
 
 
 def load(p: roofline.Prediction) -> str:
@@ -147,58 +148,53 @@ def load(p: roofline.Prediction) -> str:
     return f"{p.copy_fraction:.2f} ({p.busiest} {p.load:.2f})"
 
 
-def passes() -> Iterator[str]:
+def passes() -> Rows:
     """The simulated passes, a row a table."""
-    yield "| dtype | table | function | reads | " + " | ".join(bank_conflicts.INPUTS) + " |"
-    yield "|---|---|---|---:|" + "---:|" * len(bank_conflicts.INPUTS)
+    yield "dtype", "table", "function", "reads", *bank_conflicts.INPUTS
     for case in COUNTS:
         if case[1] not in (*formula.NAMESPACES, "product"):
             yield passes_of(case)
 
 
-def passes_of(case: Case) -> str:
+def passes_of(case: Case) -> Sequence[str]:
     """One of these rows."""
     reads = roofline.predict(roofline.CARDS["h100"], case).reads_in_words
-    cells = (f"{roofline.simulated_passes(case, inputs):.1f}" for inputs in bank_conflicts.INPUTS)
-    return f"| {' | '.join(case)} | {reads} | {' | '.join(cells)} |"
+    simulated = (roofline.simulated_passes(case, inputs) for inputs in bank_conflicts.INPUTS)
+    return *case, str(reads), *(f"{passes:.1f}" for passes in simulated)
 
 
-def budgets() -> Iterator[str]:
+def budgets() -> Rows:
     """What was aimed at and what was reached."""
-    yield "| | aim | reached |"
-    yield "|---|---:|---:|"
+    yield "", "aim", "reached"
     for what, aim, cases in BUDGETS:
         reached = [roofline.predict(roofline.CARDS["h100"], case).instructions for case in cases]
         figures = "–".join(f"{figure:.1f}" for figure in reached)
         missed = " (missed)" if max(reached) > aim else ""
-        yield f"| {what} | {aim:g} | {figures}{missed} |"
+        yield what, f"{aim:g}", f"{figures}{missed}"
 
 
-def paper() -> Iterator[str]:
-    """The chain of kernels and what replaces it."""
-    yield "| kernel | bytes an element, float32 | *predicted* ps |"
-    yield "|---|---:|---:|"
-    steps = tuple(roofline.paper())
+def chain() -> Rows:
+    """The paper's chain of kernels."""
+    yield "kernel", "bytes an element, float32", "*predicted* ps"
     for name, arrays in roofline.NEW_GELU_KERNELS:
         moved = 4 * (arrays + 1)
-        yield f"| {name} | {moved} | {moved / roofline.PAPER_CARD.bytes_per_second * 1e12:.2f} |"
-    yield ""
-    yield "| | bytes an element | *predicted* ps | *predicted* gain |"
-    yield "|---|---:|---:|---:|"
-    for step in steps:
-        picoseconds = step.seconds * 1e12
-        yield f"| {step.name} | {step.moved_bytes} | {picoseconds:.2f} | {step.gain:.2f}× |"
+        picoseconds = moved / roofline.PAPER_CARD.bytes_per_second * 1e12
+        yield name, str(moved), f"{picoseconds:.2f}"
 
 
-def cards() -> Iterator[str]:
+def steps() -> Rows:
+    """What replaces it."""
+    yield "", "bytes an element", "*predicted* ps", "*predicted* gain"
+    for step in roofline.paper():
+        yield step.name, str(step.moved_bytes), f"{step.seconds * 1e12:.2f}", f"{step.gain:.2f}×"
+
+
+def cards() -> Rows:
     """What is published."""
-    yield "| *published* | memory | SMs | clock | FMA lanes an SM | FP64 lanes an SM |"
-    yield "|---|---:|---:|---:|---:|---:|"
+    yield "*published*", "memory", "SMs", "clock", "FMA lanes an SM", "FP64 lanes an SM"
     for c in roofline.CARDS.values():
-        yield (
-            f"| {c.name} | {c.bytes_per_second / 1e12:.4g} TB/s | {c.processors} | "
-            f"{c.clock / 1e9:.2f} GHz | {c.fma_lanes} | {c.double_lanes} |"
-        )
+        memory, clock = f"{c.bytes_per_second / 1e12:.4g} TB/s", f"{c.clock / 1e9:.2f} GHz"
+        yield c.name, memory, str(c.processors), clock, str(c.fma_lanes), str(c.double_lanes)
 
 
 def document(folder: Path = RESULTS) -> str:
@@ -209,11 +205,11 @@ def document(folder: Path = RESULTS) -> str:
         (INTRODUCTION.format(so_far=MEASURED if found else NOTHING_MEASURED),),
         *([found] if found else []),
         (ADVICE,),
-        (LOADS, *loads()),
-        (PASSES, *passes()),
-        (INSTRUCTIONS, *budgets()),
-        (PAPER, *paper()),
+        (LOADS, *table(loads(), left=3)),
+        (PASSES, *table(passes(), left=3)),
+        (INSTRUCTIONS, *table(budgets())),
+        (PAPER, *table(chain()), "", *table(steps())),
         (PAPER_END,),
-        (MODEL, *cards()),
+        (MODEL, *table(cards())),
     )
     return "\n".join("\n".join(section).rstrip("\n") + "\n" for section in sections)

@@ -15,8 +15,8 @@ from ..cuda import require_cupy
 from ..measuring.environment import installed
 from ..measuring.records import Limit, Progress, head, leaving_out
 from . import activation, figure1, figure2, losses, table1
-from .demo import TABLE1
 from .models import ARCHITECTURES, Reduction
+from .table1 import TABLE1
 
 FORMAT = "cupylut results 1"
 
