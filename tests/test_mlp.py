@@ -5,8 +5,13 @@ from functools import cache, wraps
 from typing import Any
 
 import pytest
+import torch  # noqa: TID251
 import torch.nn.functional as F  # noqa: N812, TID251
 from torch import nn  # noqa: TID251
+
+pytest.importorskip("transformers")
+
+from transformers.models.t5.modeling_t5 import T5DenseGatedActDense  # noqa: TID251
 
 from cupylut.transformers.mlp import GatedMLP, gated_mlp
 
@@ -85,6 +90,12 @@ class IsNot:
 
     def up_is_the_input(self, x: Any) -> Any:
         return self.down(self.act(self.gate(x)) * x)
+
+    def converts_to_another_dtype(self, x: Any) -> Any:
+        y = self.act(self.gate(x)) * self.up(x)
+        if isinstance(self.down.weight, torch.Tensor) and y.dtype != self.down.weight.dtype:
+            y = y.to(self.gate.weight.dtype)
+        return self.down(y)
 
     def decides(self, x: Any) -> Any:
         if self.training:
@@ -202,6 +213,11 @@ def test_the_gate_may_be_the_second_half_and_more_may_follow() -> None:
             return self.down(self.dropout(x * self.act(gate)))
 
     assert gated_mlp(MLP.forward) == GatedMLP("act", ("both",), ("dropout", "down"), False)
+
+
+def test_a_conversion_to_the_dtype_of_the_next_weight() -> None:
+    want = GatedMLP("act", ("wi_0", "wi_1"), ("dropout", "wo.weight", "wo"))
+    assert gated_mlp(T5DenseGatedActDense.forward) == want
 
 
 @pytest.mark.parametrize("forward", methods(IsNot))

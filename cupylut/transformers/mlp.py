@@ -9,8 +9,9 @@ It knows two forms, whatever the names in them and however many statements they 
 f is an attribute, or a function that is called by name, as `functional.silu` is in LFM2. There may
 be no projections: a mixture of experts has a method for the product alone.
 
-A method that does anything else, or decides anything, is none. That is also why it is read and not
-run on stand-ins for tensors, as torch.fx does: they see one branch of a decision only.
+A method that does anything else, or decides anything, is none, but for T5's: whether the product
+has the dtype of the next layer's weight. That is also why it is read and not run on stand-ins for
+tensors, as torch.fx does: they see one branch of a decision only.
 """
 
 import ast
@@ -30,7 +31,7 @@ class GatedMLP:
     activation: f; or None, and function says what the method calls by name.
     projections: of x, to gate and up; or one to both, as the two halves of its last dimension; or
     none, where x is both. gate_first: whether the gate is the first half. down: what the product
-    goes through in turn.
+    goes through in turn; a weight among them gives it its dtype, as `like_weight` does.
     """
 
     activation: str | None
@@ -52,6 +53,7 @@ gate_first=True, function=None)
     function = tree_of(forward)
     if function is None or hasattr(forward, "__wrapped__"):  # the source is not all that it does
         return None
+    function = _Conversions().visit(function)
     calls = sum(isinstance(node, ast.Call) for node in ast.walk(function))
     try:
         result = _result(function, scope_of(forward))
@@ -65,6 +67,26 @@ gate_first=True, function=None)
 def _calls(mlp: GatedMLP) -> int:
     halving = len(mlp.projections) < 2
     return 1 + len(mlp.projections) + halving + len(mlp.down)
+
+
+_LIKE_WEIGHT = re.compile(
+    r"if isinstance\(self\.(\w+)\.weight, torch\.Tensor\)"
+    r" and (\w+)\.dtype != self\.\1\.weight\.dtype"
+    r" and \(?self\.\1\.weight\.dtype != torch\.int8\)?:\n"
+    r"    \2 = \2\.to\(self\.\1\.weight\.dtype\)"
+)
+
+
+class _Conversions(ast.NodeTransformer):
+    """Makes a call of T5's conversion, which `like_weight` is."""
+
+    def visit_If(self, node: ast.If) -> ast.stmt:
+        found = _LIKE_WEIGHT.fullmatch(ast.unparse(node))
+        if found is None:
+            return node
+        layer, x = found.groups()
+        weight = ast.Attribute(ast.Name("self"), f"{layer}.weight")
+        return ast.Assign([ast.Name(x)], ast.Call(weight, [ast.Name(x)], []))
 
 
 class _Inline(ast.NodeTransformer):

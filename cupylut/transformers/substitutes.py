@@ -6,8 +6,10 @@ All of it can be copied and pickled wherever the model can.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..tables import Table
@@ -43,8 +45,16 @@ class Product:
         else:
             y = activation(gate, self.function) * up[0]
         for name in self.mlp.down:
-            y = getattr(module, name)(y)
+            part = attrgetter(name)(module)
+            y = like_weight(y, part) if name.endswith(".weight") else part(y)
         return y
+
+
+def like_weight(x: Tensor, weight: Any) -> Tensor:
+    """x in the dtype of a weight, which may be wider, unless that is an int8 or no tensor."""
+    if not isinstance(weight, Tensor) or weight.dtype == torch.int8:
+        return x
+    return x.to(weight.dtype)
 
 
 @cache
