@@ -1,5 +1,6 @@
 """transformers/mlp.py: which forward methods are gated MLPs, and which only look like one."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
@@ -87,6 +88,16 @@ class IsNot:
 
     def input_of_up(self, x: Any) -> Any:
         return self.down(self.act(self.gate(x)) * self.up(self.gate(x)))
+
+    def two_norms(self, x: Any) -> Any:
+        return self.down(self.act(self.gate(self.norm(x))) * self.up(self.other(x)))
+
+    def normed_twice(self, x: Any) -> Any:
+        return self.down(self.act(self.gate(self.norm(x))) * self.up(self.norm(x)))
+
+    def halves_of_two(self, x: Any) -> Any:
+        x = self.norm(x)
+        return self.down(self.act(self.both(x).chunk(2, -1)[0]) * x.chunk(2, -1)[1])
 
     def up_is_the_input(self, x: Any) -> Any:
         return self.down(self.act(self.gate(x)) * x)
@@ -218,6 +229,23 @@ def test_the_gate_may_be_the_second_half_and_more_may_follow() -> None:
 def test_a_conversion_to_the_dtype_of_the_next_weight() -> None:
     want = GatedMLP("act", ("wi_0", "wi_1"), ("dropout", "wo.weight", "wo"))
     assert gated_mlp(T5DenseGatedActDense.forward) == want
+
+
+def test_the_input_may_go_through_something_first() -> None:
+    class Separate:
+        def forward(self, x: Any) -> Any:
+            x = self.norm(self.stem(x))
+            return self.down(self.act(self.gate(x)) * self.up(x))
+
+    class Halves:
+        def forward(self, x: Any) -> Any:
+            x, gate = self.both(self.norm(x)).chunk(2, dim=-1)
+            return self.down(self.act(gate) * x)
+
+    before = ("stem", "norm")
+    assert gated_mlp(Separate.forward) == dataclasses.replace(SEPARATE, before=before)
+    want = dataclasses.replace(HALVES, before=("norm",), gate_first=False)
+    assert gated_mlp(Halves.forward) == want
 
 
 @pytest.mark.parametrize("forward", methods(IsNot))

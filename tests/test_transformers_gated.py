@@ -116,6 +116,23 @@ def test_the_gate_may_be_the_second_half() -> None:
         assert torch.allclose(mlp(x), want, rtol=1e-5, atol=1e-6)
 
 
+def test_the_input_may_go_through_something_first() -> None:
+    class Normed(SecondHalf):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.LayerNorm(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            up, gate = self.both(self.norm(x)).chunk(2, dim=-1)
+            return self.down(self.act(gate) * up)
+
+    mlp, x = Normed(), torch.randn(3, 4)
+    want = mlp(x)
+    with patched(nn.Sequential(mlp)) as handle:
+        assert len(handle.replaced) == 2
+        assert torch.allclose(mlp(x), want, rtol=1e-5, atol=1e-6)
+
+
 class Both(SecondHalf):
     """One with a method for the product too."""
 

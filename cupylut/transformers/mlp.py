@@ -6,8 +6,9 @@ It knows two forms, whatever the names in them and however many statements they 
     a, b = packed(x).chunk(2, dim=-1)
     down(f(a) * b)                            Phi-3, GLM, ModernBERT, …
 
-f is an attribute, or a function that is called by name, as `functional.silu` is in LFM2. There may
-be no projections: a mixture of experts has a method for the product alone.
+f is an attribute, or a function that is called by name, as `functional.silu` is in LFM2. x may go
+through others first, such as a norm. There may be no projections: a mixture of experts has a method
+for the product alone.
 
 A method that does anything else, or decides anything, is none, but for T5's: whether the product
 has the dtype of the next layer's weight. That is also why it is read and not run on stand-ins for
@@ -31,7 +32,8 @@ class GatedMLP:
     activation: f; or None, and function says what the method calls by name.
     projections: of x, to gate and up; or one to both, as the two halves of its last dimension; or
     none, where x is both. gate_first: whether the gate is the first half. down: what the product
-    goes through in turn; a weight among them gives it its dtype, as `like_weight` does.
+    goes through in turn; a weight among them gives it its dtype, as `like_weight` does. before:
+    what x goes through in turn before all that.
     """
 
     activation: str | None
@@ -39,6 +41,7 @@ class GatedMLP:
     down: tuple[str, ...]
     gate_first: bool = True
     function: str | None = None
+    before: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=1024)
@@ -48,7 +51,7 @@ def gated_mlp(forward: Callable[..., Any]) -> GatedMLP | None:
     >>> from transformers.models.llama.modeling_llama import LlamaMLP
     >>> gated_mlp(LlamaMLP.forward)
     GatedMLP(activation='act_fn', projections=('gate_proj', 'up_proj'), down=('down_proj',), \
-gate_first=True, function=None)
+gate_first=True, function=None, before=())
     """
     function = tree_of(forward)
     if function is None or hasattr(forward, "__wrapped__"):  # the source is not all that it does
@@ -66,7 +69,7 @@ gate_first=True, function=None)
 
 def _calls(mlp: GatedMLP) -> int:
     halving = len(mlp.projections) < 2
-    return 1 + len(mlp.projections) + halving + len(mlp.down)
+    return len(mlp.before) + 1 + len(mlp.projections) + halving + len(mlp.down)
 
 
 _LIKE_WEIGHT = re.compile(
@@ -165,8 +168,13 @@ def _activated(node: ast.expr) -> tuple[str | None, str | None, ast.expr] | None
     return None if call is None else (call[0], None, call[1])
 
 
-_PROJECTION = r"self\.(\w+)\(x\)"
-_HALF = rf"(?:{_PROJECTION}|x)\.chunk\(2, (?:dim=)?-1\)\[([01])\]"
+_SOURCE = re.compile(r"((?:self\.\w+\()*)x\)*(?:\.chunk\(2, (?:dim=)?-1\)\[([01])\])?")
+
+
+def _source(node: ast.expr) -> tuple[list[str], str | None] | None:
+    """What x goes through in turn to become this, and which half of that it is, if only one."""
+    found = _SOURCE.fullmatch(ast.unparse(node))
+    return found and (re.findall(r"\w+(?=\()", found[1])[::-1], found[2])
 
 
 def _recognise(result: ast.expr) -> GatedMLP | None:
@@ -182,13 +190,14 @@ def _recognise(result: ast.expr) -> GatedMLP | None:
     for activated, up in ((left, right), (right, left)):
         if found := _activated(activated):
             activation, function, gate = found
-            texts = ast.unparse(gate), ast.unparse(up)
-            gate_match, up_match = (re.fullmatch(_PROJECTION, text) for text in texts)
-            if gate_match and up_match:
-                projections = gate_match[1], up_match[1]
-                return GatedMLP(activation, projections, tuple(down), function=function)
-            gate_match, up_match = (re.fullmatch(_HALF, text) for text in texts)
-            if gate_match and up_match and gate_match[1] == up_match[1] and texts[0] != texts[1]:
-                packed = (gate_match[1],) if gate_match[1] else ()
-                return GatedMLP(activation, packed, tuple(down), gate_match[2] == "0", function)
+            match _source(gate), _source(up):
+                case ([*before, first], None), ([*same, second], None) if before == same:
+                    projections, half = [first, second], "0"
+                case (names, str(half)), (same, str(other)) if names == same and half != other:
+                    before, projections = names[:-1], names[-1:]
+                case _:
+                    continue
+            return GatedMLP(
+                activation, tuple(projections), tuple(down), half == "0", function, tuple(before)
+            )
     return None

@@ -37,6 +37,8 @@ class Product:
         return name is None or _is_lookup(getattr(module, name), self.function)
 
     def __call__(self, module: Any, x: Tensor) -> Any:
+        for name in self.mlp.before:
+            x = getattr(module, name)(x)
         gate, *up = [getattr(module, name)(x) for name in self.mlp.projections] or [x]
         if not up:
             y = packed_product(gate, self.function, self.mlp.gate_first)
