@@ -168,6 +168,8 @@ def with_its_own_forward() -> nn.Module:
 
 
 LEFT: list[tuple[Any, str]] = [
+    (nn.ELU(alpha=float("inf")), "there is no table of elu with alpha inf"),
+    (partial(functional.gelu, approximate="sinh"), 'approximate=\'sinh\': choose "none" or "tanh"'),
     *((ACT2FN[name], what) for name, what in OF_TRANSFORMERS.items() if what not in FUNCTIONS),
     (Louder(), "may differ from its base class GELU"),
     (LouderBloom(), "may differ from its base class BloomGelu"),

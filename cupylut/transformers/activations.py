@@ -6,6 +6,7 @@ it, and says why a known one cannot be a table.
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import isfinite
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, NamedTuple
 
@@ -40,6 +41,8 @@ def _clipped_gelu(lo: float, hi: float) -> Verdict:
 
 
 def _elu(alpha: float) -> Verdict:
+    if not isfinite(alpha):
+        return Verdict(reason=f"there is no table of elu with alpha {alpha:g}")
     return Verdict(elu(float(alpha)).name)
 
 
@@ -127,7 +130,10 @@ def verdict(value: Any) -> Verdict:
     >>> verdict(nn.Linear(2, 2))
     Verdict(function=None, reason='')
     """
-    return _of_module(value) if isinstance(value, nn.Module) else _of_callable(value)
+    try:
+        return _of_module(value) if isinstance(value, nn.Module) else _of_callable(value)
+    except ValueError as error:  # what PyTorch would refuse when it is called
+        return Verdict(reason=str(error))
 
 
 def addition(module: nn.Module) -> str:

@@ -14,7 +14,7 @@ from ..declaration import Function
 from ..functions import as_function
 from ..tables import Table
 from ..tabulate import tabulate
-from .patching import Slot, members
+from .patching import Slot, identity, members
 
 
 def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration]:
@@ -24,7 +24,8 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
     a mapping, ``*batch`` if it is a tuple or list, else ``batch``; in evaluation and inference
     mode. A terminal shows the progress.
 
-    Returns a `cupylut.Calibration` for each name. Calibrations of several runs or processes add up.
+    Returns a `cupylut.Calibration` for each name, one for all names of a module. Calibrations of
+    several runs or processes add up.
 
     >>> model = nn.Sequential(nn.Linear(4, 8), nn.GELU())
     >>> calibrate(model, [torch.randn(16, 4), torch.randn(2, 4)])["1"].count
@@ -33,14 +34,15 @@ def calibrate(model: nn.Module, batches: Iterable[Any]) -> dict[str, Calibration
     if isinstance(batches, Mapping):
         raise TypeError(f"batches is a {type(batches).__name__}: for one batch give [batch]")
     found: dict[str, Calibration] = {}
-    shared: dict[int, Calibration] = {}
+    shared: dict[int | str, Calibration] = {}
     slots: list[Slot] = []
     hooks = []
     for name, owner, attribute, value, (function, _) in list(members(model)):
         if function is None:
             continue
-        first = id(value) not in shared
-        found[name] = shared.setdefault(id(value), Calibration())
+        place = identity(name, value)
+        first = place not in shared
+        found[name] = shared.setdefault(place, Calibration())
         if not isinstance(value, nn.Module):
             slots.append(Slot(owner, attribute, value, partial(_counted, found[name], value)))
         elif first:

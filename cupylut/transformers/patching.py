@@ -125,12 +125,12 @@ def patch(model: nn.Module, tables: Mapping[str, Table] | None = None) -> Patch:
         left.append(Found("", _kind(model), "is the model itself, and nothing refers to it"))
     for name, _, _, value, (function, _) in members(model):
         if function is not None and name in tables:
-            chosen.setdefault(_identity(name, value), tables.pop(name))
+            chosen.setdefault(identity(name, value), tables.pop(name))
     for name, owner, attribute, value, (function, reason) in members(model):
         if function is None:
             left.append(Found(name, _kind(value), reason))
             continue
-        table = chosen.get(_identity(name, value))
+        table = chosen.get(identity(name, value))
         key = id(value), id(table)
         if key not in made:
             made[key] = substitute(value, function, table)
@@ -183,7 +183,7 @@ def _form(module: nn.Module, gates: Mapping[tuple[int, str | None], str]) -> Pro
     return None
 
 
-def _identity(name: str, value: Any) -> int | str:
+def identity(name: str, value: Any) -> int | str:
     """What has one table: a module, or a place where a function is referred to."""
     return id(value) if isinstance(value, nn.Module) else name
 
