@@ -9,6 +9,7 @@ from .calibration import Calibration as Calibration
 from .declaration import Function as Function
 from .declaration import Tail as Tail
 from .functions import FUNCTIONS as FUNCTIONS
+from .functions import declare as declare
 from .fused import fused as fused
 from .gated import geglu as geglu
 from .gated import swiglu as swiglu

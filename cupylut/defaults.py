@@ -71,15 +71,17 @@ def derivative_table(table: Table) -> Table:
             "jax.custom_jvp"
         )
     if function.derivative is None:
-        raise no_third_derivative(function.name)
+        raise no_derivative(function.name)
     make = product_table if isinstance(table, UnroundedTable) else default_table
     return make(function.derivative, table.dtype)
 
 
-def no_third_derivative(second: str) -> TypeError:
-    """The error where the derivative of a second derivative, by its key, is asked for."""
+def no_derivative(name: str) -> TypeError:
+    """The error where the derivative of a function is asked for, by its key, which has none."""
+    base = name.removesuffix("_second_derivative")
+    if base == name:
+        return TypeError(f"the derivative of {name} was not declared: see cupylut.declare")
     return TypeError(
-        f"third derivatives of {second.removesuffix('_second_derivative')} are not there: the "
-        f"derivative of {second} is not known. cupylut's functions bring their first and second "
-        "derivatives, and no higher ones"
+        f"third derivatives of {base} are not there: the derivative of {name} is not known. "
+        "Functions bring their first and second derivatives, and no higher ones"
     )

@@ -27,8 +27,8 @@ def as_function(
     """The `Function` that a name, a `Function` or a callable with two tails stands for.
 
     Names are those of `FUNCTIONS` and `CURVED`, with parameters in parentheses where there are any,
-    and with "_derivative" or "_second_derivative" behind them. A tail is a number (the constant
-    that f approaches), ``"identity"`` or a `Tail`.
+    and those that were declared, with "_derivative" or "_second_derivative" behind them. A tail is
+    a number (the constant that f approaches), ``"identity"`` or a `Tail`.
 
     >>> as_function("elu(0.5)").left
     Tail(slope=0.0, intercept=-0.5)
@@ -65,21 +65,21 @@ def checked_name(function: str) -> str:
 
 
 def _by_name(name: str) -> Function:
-    if function := _BY_NAME.get(name):
+    if function := _BY_NAME.get(name) or _OWN.get(name):
         return function
     base = name.removesuffix("_derivative")
     if base != name and not base.endswith("_derivative"):
         first = base.removesuffix("_second")
         function = _by_name(base if first == base else f"{first}_derivative")
         if function.derivative is None:
-            raise ValueError(f"the derivative of {function.name} is not known")
+            raise ValueError(f"the derivative of {function.name} was not declared")
         return function.derivative
     if match := _WITH_PARAMETERS.fullmatch(name):
         return _with_parameters(match[1], match[2])
     close = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
     raise ValueError(
-        f"unknown function {name!r}{hint} The known ones are {', '.join(_BY_NAME)}; "
+        f"unknown function {name!r}{hint} The known ones are {', '.join([*_BY_NAME, *_OWN])}; "
         "cupylut.tabulate makes tables of any other, from a callable"
     )
 
@@ -341,6 +341,43 @@ xielu in float32 too."""
 _BY_NAME: Mapping[str, Function] = {**FUNCTIONS, **CURVED}
 
 
+# What `declare` was given, by name.
+_OWN: dict[str, Function] = {}
+
+
+def declare(function: Function) -> Function:
+    """Make a function of your own known by its name, which all calls take then; returns it.
+
+    `tabulate` and `fused` take the name, and in PyTorch `Activation`, `Gated` and the operators
+    behind them. There and in JAX it can be differentiated, once if it has a ``gradient``, twice if
+    it has a ``curvature`` too. Its tables are made when they are first needed. What was saved or
+    exported with it asks for the declaration where it is loaded.
+
+    function: with a name as of a variable, which none of the library's functions has, nor ends in
+    "_derivative".
+
+    Raises TypeError for what is no `Function`, ValueError for any other name, or one that another
+    function was declared by: tables and compiled programs may hold that.
+
+    >>> import cupylut, numpy as np
+    >>> slope = lambda x: 1 / (1 + x * x)
+    >>> f = cupylut.Function("atan", "arctan(x)", np.arctan, -np.pi / 2, np.pi / 2, gradient=slope)
+    >>> cupylut.fused(cupylut.declare(f).name, np.float32([-np.inf, 0, 1]))
+    array([-1.5707964,  0.       ,  0.7853982], dtype=float32)
+    """
+    if not isinstance(function, Function):
+        raise TypeError(f"declare takes a cupylut.Function, not a {type(function).__name__}")
+    name = function.name
+    if not name.isidentifier() or name.endswith("_derivative") or name in _BY_NAME:
+        raise ValueError(
+            f"the name {name!r} cannot be declared: give one as of a variable, which "
+            "none of the library's functions has, nor ends in _derivative"
+        )
+    if _OWN.setdefault(name, function) != function:
+        raise ValueError(f"another function was declared as {name!r}: give this one another name")
+    return function
+
+
 def with_derivatives(functions: Mapping[str, Function] = _BY_NAME) -> dict[str, Function]:
     """Functions, their derivatives and the second ones, by name; all that are declared."""
     return {f.name: f for function in functions.values() for f in _and_derivatives(function)}
@@ -354,13 +391,14 @@ def _and_derivatives(function: Function) -> Iterator[Function]:
 
 
 def is_known(function: Function) -> bool:
-    """Whether this is one that `as_function` makes of a name, parameters and all."""
+    """Whether this is one of the library's, parameters and all; those may also be derivatives."""
+    name = function.name.removesuffix("_derivative").removesuffix("_second")
     try:
-        return function == _by_name(function.name)
+        return name not in _OWN and function == _by_name(function.name)
     except ValueError:
         return False
 
 
 def is_declared(function: Function) -> bool:
-    """Whether this is one of the functions above or a derivative, not just its namesake."""
+    """Whether this is one of the functions above or a derivative, without other parameters."""
     return is_known(function) and "(" not in function.name

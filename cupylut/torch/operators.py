@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .. import arrays, device, gated, memory, rows, workers
 from ..declaration import derivative_name
-from ..defaults import default_table, derivative_table, no_third_derivative, product_table
+from ..defaults import default_table, derivative_table, no_derivative, product_table
 from ..dtypes import DType
 from ..tables import Table
 from .dispatch import SingleLevelFunction, below, primal, recorded, recording, register, untraced
@@ -265,7 +265,7 @@ def derivative(function: str) -> str:
     It looks at no table, so that compilers may trace it.
     """
     if function.endswith("_second_derivative"):
-        raise no_third_derivative(function)
+        raise no_derivative(function)
     return derivative_name(function)
 
 

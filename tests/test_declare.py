@@ -1,0 +1,109 @@
+"""declare: functions of the user by name, with their derivatives."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import cupylut
+from cupylut import Function, Tail, declare, tabulate
+from cupylut.declaration import IDENTITY
+from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, ulp, widened
+from cupylut.functions import FUNCTIONS, as_function, is_declared, is_known
+
+
+def sech2(x: np.ndarray) -> np.ndarray:
+    return 1 / np.cosh(np.clip(x, -300, 300)) ** 2
+
+
+LISHT = declare(
+    Function(
+        "own_lisht",
+        "x·tanh(x)",
+        lambda x: x * np.tanh(x),
+        left=Tail(-1.0, 0.0),
+        right=IDENTITY,
+        gradient=lambda x: np.tanh(x) + x * sech2(x),
+        curvature=lambda x: 2 * sech2(x) * (1 - x * np.tanh(x)),
+    )
+)
+BARE = declare(Function("own_bare", "", np.arctan, Tail(0, -np.pi / 2), Tail(0, np.pi / 2)))
+X = np.linspace(-9, 9, 1001)
+
+
+def test_a_declared_function_goes_by_its_name() -> None:
+    assert declare(LISHT) is as_function("own_lisht") is LISHT
+    assert as_function("own_lisht_derivative") == LISHT.derivative
+    assert as_function("own_lisht_second_derivative")(0.0) == 2
+    assert not is_known(LISHT)
+    assert not is_declared(LISHT)  # which would ask the library's data for it
+    assert "own_lisht" not in FUNCTIONS
+    x, z = X.astype(np.float32), np.float32(3)
+    exact = LISHT(x) + 3
+    y = cupylut.fused("own_lisht", x, residual=np.full_like(x, z))
+    assert (np.abs(y - exact) <= 1.01 * ulp(exact, FLOAT32)).all()
+    for dtype in ("float16", BFLOAT16):
+        numbers = all_inputs(dtype)
+        table = tabulate("own_lisht", dtype)
+        assert table.report.misrounded == 0
+        finite = np.isfinite(widened(numbers))
+        assert (np.abs(LISHT(widened(numbers[finite]))) < np.inf).all()
+
+
+def test_what_cannot_be_declared() -> None:
+    with pytest.raises(TypeError, match=r"takes a cupylut\.Function, not a str"):
+        declare("gelu")  # type: ignore[arg-type]
+    for name in ("gelu", "elu", "elu(0.5)", "two words", "", "own_derivative", "relu2"):
+        with pytest.raises(ValueError, match="cannot be declared: give one as of a variable"):
+            declare(replace(LISHT, name=name))
+    with pytest.raises(ValueError, match="another function was declared as 'own_lisht'"):
+        declare(replace(LISHT, kinks=(1.0,)))
+    assert as_function("own_lisht") is LISHT
+    for unknown in ("own_lish", "own_bare_derivative"):
+        with pytest.raises(ValueError, match=r"own_lisht|derivative of own_bare was not declared"):
+            tabulate(unknown)
+
+
+def test_a_declared_function_is_checked_as_others_are() -> None:
+    declare(Function("own_wrong", "", np.tanh, Tail(0, -2), Tail(0, 1)))
+    for dtype in ("float16", "float32"):
+        with pytest.raises(ValueError, match=r"own_wrong\(-.*beside the left tail"):
+            tabulate("own_wrong", dtype)
+
+
+def test_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    act, gated = cupylut.torch.Activation("own_lisht"), cupylut.torch.Gated("own_lisht")
+    x = torch.from_numpy(X).requires_grad_()
+    z = torch.cos(x.detach()).requires_grad_()
+    own = lambda x: x * torch.tanh(x)  # noqa: E731
+    assert torch.allclose(act(x), own(x), atol=1e-12)
+    for ours, theirs, given in (
+        (act(x).pow(2).sum(), own(x).pow(2).sum(), (x,)),
+        (gated(x, z).pow(2).sum(), (own(x) * z).pow(2).sum(), (x, z)),
+    ):
+        for first, second in zip(
+            torch.autograd.grad(ours, given, create_graph=True),
+            torch.autograd.grad(theirs, given, create_graph=True),
+            strict=True,
+        ):
+            assert torch.allclose(first, second, atol=1e-10)
+            again = (torch.autograd.grad(d.sum(), x, retain_graph=True)[0] for d in (first, second))
+            assert torch.allclose(*again, atol=1e-9)
+    compiled = torch.compile(act, backend="eager", fullgraph=True)
+    assert torch.equal(compiled(x.detach()), act(x.detach()))
+    with pytest.raises(ValueError, match="the derivative of own_bare was not declared"):
+        cupylut.torch.Activation("own_bare")(x).sum().backward()
+
+
+def test_jax() -> None:
+    jax = pytest.importorskip("jax")
+    f = jax.jit(lambda x: cupylut.fused("own_lisht", x))
+    x = X.astype(np.float32)
+    assert LISHT.derivative is not None
+    assert LISHT.derivative.derivative is not None
+    slope, bend = LISHT.derivative(x), LISHT.derivative.derivative(x)
+    np.testing.assert_allclose(jax.vmap(jax.grad(f))(x), slope, atol=3e-7)
+    np.testing.assert_allclose(jax.vmap(jax.grad(jax.grad(f)))(x), bend, atol=5e-7)
+    with pytest.raises(TypeError, match=r"derivative of own_bare was not declared: see cupylut\.d"):
+        jax.grad(lambda x: cupylut.fused("own_bare", x))(1.0)
