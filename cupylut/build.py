@@ -44,8 +44,7 @@ def nodes(table: LinearTable, device: int) -> Any:
     values = cupy.empty(table.size)
     launch = kernel(device, "build.cu", "nodes", build_defines(table.name))
     balanced = np.int32(table.nodes == "balanced")
-    args = (values, np.int32(table.size), np.float64(table.lo), np.float64(table.step), balanced)
-    launch(_grid(table.size), (_BUILD_THREADS,), args)
+    launch(_grid(table.size), (_BUILD_THREADS,), (values, *_geometry(table), balanced))
     return values
 
 
@@ -55,13 +54,17 @@ def lines(table: LinearTable, values: Any, device: int) -> Any:
     out = cupy.empty((table.size + 1, 2), table.real)
     launch = kernel(device, "build.cu", f"lines_{table.real.name}", build_defines(table.name))
     tails = (np.array([tuple(t)], _LINE) for t in (table.left, table.right))
-    geometry = (np.int32(table.size), np.float64(table.lo), np.float64(table.step))
-    launch(_grid(table.size + 1), (_BUILD_THREADS,), (out, values, *geometry, *tails))
+    launch(_grid(table.size + 1), (_BUILD_THREADS,), (out, values, *_geometry(table), *tails))
     return out
 
 
 _LINE = np.dtype([("slope", np.float64), ("intercept", np.float64)])
 _BUILD_THREADS = 256  # of a block
+
+
+def _geometry(table: LinearTable) -> tuple[np.int32, np.float64, np.float64]:
+    """How many nodes there are, around where, and how far apart."""
+    return np.int32(table.size), np.float64(table.centre), np.float64(table.step)
 
 
 def _grid(count: int) -> tuple[int]:

@@ -192,6 +192,8 @@ class _WorstCase:
         if excess(log_e) > 0 > excess(largest):
             log_e = brentq(excess, log_e, largest, xtol=1e-4)
         lo, hi = self.narrowest(np.exp(log_e))
+        if self.f.symmetry != "none" and not self.relative:  # but for roundings it is so already
+            lo, hi = (lo - hi) / 2, (hi - lo) / 2
         return (lo, hi) if lo < hi else (lo - _SMALLEST, hi + _SMALLEST)
 
     def optimum_of_few_nodes(self, lo: float, hi: float) -> tuple[float, float]:

@@ -12,11 +12,14 @@
 __device__ __forceinline__ double f(double x) { return FUNCTION; }
 
 // values[i] = f at node i of count; balanced moves the inner ones by f″h²/16.
-extern "C" __global__ void nodes(double* values, int count, double lo, double step, int balanced) {
+extern "C" __global__ void nodes(
+    double* values, int count, double centre, double step, int balanced) {
+    const double half = (count - 1) / 2.0;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
-        double y = f(lo + i * step);
+        double y = f(centre + (i - half) * step);
         if (balanced && 0 < i && i < count - 1) {
-            y -= (f(lo + (i - 1) * step) - 2 * y + f(lo + (i + 1) * step)) / 16;
+            const double before = f(centre + (i - 1 - half) * step);
+            y -= (before - 2 * y + f(centre + (i + 1 - half) * step)) / 16;
         }
         values[i] = y;
     }
@@ -26,15 +29,16 @@ extern "C" __global__ void nodes(double* values, int count, double lo, double st
 // Line 0 is the left tail, lines 1 to count − 1 the segments, line count the right tail.
 template <typename Real>
 __device__ __forceinline__ void fill(
-    Line<Real>* lines, const double* values, int count, double lo, double step,
+    Line<Real>* lines, const double* values, int count, double centre, double step,
     Line<double> left, Line<double> right) {
+    const double half = (count - 1) / 2.0;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i <= count; i += gridDim.x * blockDim.x) {
         Line<double> line = i == 0 ? left : right;
         Real slope;
         narrow(line.slope, slope);
         if (0 < i && i < count) {
             const double y0 = values[i - 1], y1 = values[i];
-            const double middle = lo + (i - 0.5) * step;
+            const double middle = centre + (i - 0.5 - half) * step;
             // The intercept belongs to the slope as it is stored: see linear.py.
             narrow((y1 - y0) / step, slope);
             line.intercept = (y1 + y0) / 2 - as_double(slope) * middle;
@@ -45,13 +49,13 @@ __device__ __forceinline__ void fill(
 }
 
 extern "C" __global__ void lines_float32(
-    Line<float>* lines, const double* values, int count, double lo, double step,
+    Line<float>* lines, const double* values, int count, double centre, double step,
     Line<double> left, Line<double> right) {
-    fill(lines, values, count, lo, step, left, right);
+    fill(lines, values, count, centre, step, left, right);
 }
 
 extern "C" __global__ void lines_float64(
-    Line<double>* lines, const double* values, int count, double lo, double step,
+    Line<double>* lines, const double* values, int count, double centre, double step,
     Line<double> left, Line<double> right) {
-    fill(lines, values, count, lo, step, left, right);
+    fill(lines, values, count, centre, step, left, right);
 }

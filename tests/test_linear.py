@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
-from cupylut import FUNCTIONS, Function, LinearTable, search
+from cupylut import FUNCTIONS, Function, LinearTable, search, tabulate
 from cupylut.dtypes import DTYPES, all_inputs, ulp
 from cupylut.tables import linear
 
@@ -169,3 +169,14 @@ def test_immutable() -> None:
             array[0] = 1
     with pytest.raises(AttributeError):
         table.lo = 0
+
+
+@pytest.mark.parametrize("size", [64, 1000])
+def test_odd_functions_have_odd_tables(size: int) -> None:
+    """With an even number of nodes the line around 0 goes through 0, and is accurate there too."""
+    x = np.geomspace(1e-30, 9, 2001).astype(np.float32)
+    table = tabulate("tanh", size=size)
+    assert table.lo == -table.hi
+    assert_same_bits(table(-x), -table(x))
+    small = x[x < 1e-4]
+    np.testing.assert_allclose(table(small), small, rtol=2 * table.step**2)

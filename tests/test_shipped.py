@@ -94,8 +94,12 @@ def test_the_defaults_of_float64_are_shipped(name: str) -> None:
 
 
 def check_special_values(name: str, found: Found) -> None:
+    """±0 gives ±0, or what is within 2 ulp of f(0), and ±∞ the limit."""
     limits = with_derivatives()[name]([0.0, -0.0, np.inf, -np.inf]).astype(np.float32)
-    assert found.special == tuple(limits.view(np.uint32).tolist())
+    special = np.array(found.special, np.uint32).view(np.float32)
+    exactly = (limits == 0) | [False, False, True, True]
+    assert_same_bits(special[exactly], limits[exactly])
+    np.testing.assert_allclose(special[~exactly], limits[~exactly], rtol=2.0**-22)
     assert found.nans == 4
 
 

@@ -44,8 +44,12 @@ MIN_SIZE, MAX_SIZE = 2, 65536
 
 
 def node_positions(lo: float, hi: float, size: int) -> Float64Array:
-    """The abscissae of `size` uniform nodes, computed as `kernels/build.cu` does."""
-    return lo + np.arange(size, dtype=np.float64) * ((hi - lo) / (size - 1))
+    """The abscissae of `size` uniform nodes, computed as `kernels/build.cu` does.
+
+    From the centre on, so that those of a symmetric domain are symmetric to the last bit.
+    """
+    steps = np.arange(size, dtype=np.float64) - (size - 1) / 2
+    return lo / 2 + hi / 2 + steps * ((hi - lo) / (size - 1))
 
 
 def node_values(function: Function, lo: float, hi: float, size: int, nodes: Nodes) -> Float64Array:
@@ -182,6 +186,11 @@ class LinearTable(Table):
         return (self.hi - self.lo) / (self.size - 1)
 
     @property
+    def centre(self) -> float:
+        """The middle of the domain."""
+        return self.lo / 2 + self.hi / 2
+
+    @property
     def real(self) -> DType:
         """The dtype that results are computed in: float64 for float64, else float32."""
         return FLOAT64 if self.dtype.itemsize == 8 else FLOAT32
@@ -198,7 +207,8 @@ class LinearTable(Table):
         lines = np.empty((self.size + 1, 2), self.real)
         y, h = self.values, self.step
         lines[1:-1, 0] = (y[1:] - y[:-1]) / h
-        middle = self.lo + (np.arange(self.size - 1) + 0.5) * h
+        steps = np.arange(self.size - 1) + 0.5 - (self.size - 1) / 2
+        middle = self.centre + steps * h
         lines[1:-1, 1] = (y[1:] + y[:-1]) / 2 - lines[1:-1, 0].astype(np.float64) * middle
         lines[0], lines[-1] = self.left, self.right
         return read_only(lines)

@@ -200,9 +200,8 @@ class Program:
         defines = tuple(build_defines(table.name).items())
         program = build("build", defines, self.sanitizer, self.kernels)
         balanced = int(table.nodes == "balanced")
-        arguments = [
-            table.size, f"{table.lo:.17g}", f"{table.step:.17g}", balanced, table.real.itemsize
-        ]  # fmt: skip
+        geometry = (f"{x:.17g}" for x in (table.centre, table.step))
+        arguments = [table.size, *geometry, balanced, table.real.itemsize]
         tails = np.array([table.left, table.right], np.float64)
         out = run(program, arguments, tails.tobytes())
         values = np.frombuffer(out[: table.size * 8])
