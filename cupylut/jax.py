@@ -173,7 +173,7 @@ def _(table: PolynomialTable, x: Any) -> Any:
 
     def pick(of: Callable[[Side], float], kind: type[Any] = np.float64) -> Any:
         """A number of the side that each x is on."""
-        return jnp.where(x > 0, kind(of(table.right)), kind(of(table.left)))
+        return jnp.where(table.on_right(x), kind(of(table.right)), kind(of(table.left)))
 
     magnitude = jnp.fmin(jnp.abs(x), pick(lambda side: side.layout.limit))
     a = magnitude.astype(real)

@@ -202,6 +202,10 @@ __device__ __forceinline__ double bounded_magnitude(double x, double bound) {
 __device__ __forceinline__ bool positive(float x) { return static_cast<int>(low_word(x)) > 0; }
 __device__ __forceinline__ bool positive(double x) { return x > 0; }
 
+// x ≥ 0, −0 too.
+__device__ __forceinline__ bool at_least_zero(float x) { return low_word(x) <= 0x80000000u; }
+__device__ __forceinline__ bool at_least_zero(double x) { return x >= 0; }
+
 // The word with sign, exponent and first fraction bits, and the number that has it and zeros.
 __device__ __forceinline__ unsigned leading_word(float x) { return low_word(x); }
 __device__ __forceinline__ unsigned leading_word(double x) { return high_word(x); }

@@ -13,7 +13,7 @@ struct alignas((DEGREE + 2) * sizeof(Real) % 16 == 0  ? 16
     Real rest;
 };
 
-// What holds for x ≤ 0, or for x > 0; a = |x|.
+// What holds for x ≤ 0, or for x > 0 (CLOSED: x < 0, x ≥ 0); a = |x|.
 template <typename Real>
 struct Side {
     Real limit;             // f is its tail from there on
@@ -27,7 +27,7 @@ struct Side {
 
 // What the lookup needs beside the segments; passed by value.
 // Precondition: for every a ≤ limit of a side the index below is that of an entry.
-template <typename Real_, int DEGREE, bool PRODUCT>
+template <typename Real_, int DEGREE, bool PRODUCT, bool CLOSED>
 struct PolynomialTable {
     using Real = Real_;
     using Entry = Segment<Real, DEGREE>;
@@ -36,7 +36,7 @@ struct PolynomialTable {
     Real keep;  // f(x) = x where |x| ≤ keep: 0, or −1 for nowhere
 
     __device__ __forceinline__ Real operator()(Real x, const Entry* entries) const {
-        const Side<Real> side = positive(x) ? right : left;
+        const Side<Real> side = (CLOSED ? at_least_zero(x) : positive(x)) ? right : left;
         const Real a = bounded_magnitude(x, side.limit);
         const unsigned number = leading_word(add(a, side.offset)) >> side.shift;
         const unsigned middle = __funnelshift_l(0x80000000u, number, side.shift);  // 1 behind it

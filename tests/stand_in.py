@@ -32,10 +32,11 @@ ENTRY_BYTES = {
     "QuantizedTable<unsigned char, unsigned short>": 2,
     "QuantizedTable<unsigned short, unsigned char>": 1,
     **{
-        f"PolynomialTable<{real}, {degree}, {product}>": size * (degree + 2)
+        f"PolynomialTable<{real}, {degree}, {product}, {closed}>": size * (degree + 2)
         for real, size in (("float", 4), ("double", 8))
         for degree in DEGREES[size]
         for product in ("true", "false")
+        for closed in ("true", "false")
     },
 }
 

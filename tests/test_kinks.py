@@ -76,6 +76,8 @@ OWN = {
         lambda x: np.where(np.abs(x) >= 0.3, x * expit(x), 0), 0.0, IDENTITY, 0.3),
     "zero in a kink": (lambda x: np.abs(np.tanh(x - 1)), 1.0, 1.0, 1.0),
     "step at zero": (lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, 1.0, 0.0),
+    "curves that jump at zero": (
+        lambda x: np.where(x >= 0, 2 + expit(x), np.exp(np.minimum(x, 0))), 0.0, 3.0, 0.0),
     "sign": (np.sign, -1.0, 1.0, 0.0),
 }  # fmt: skip
 

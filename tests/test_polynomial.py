@@ -178,11 +178,14 @@ def test_a_step_that_is_zero_at_zero(name: str, dtype: np.dtype, compiler: str) 
         np.testing.assert_allclose(y, x > 0, rtol=0, atol=4 * np.finfo(np.float64).eps)
 
 
-def test_values_at_a_jump() -> None:
-    """0 belongs to the left, as where(x > 0, …) in a reference has it."""
+def test_values_at_a_jump(compiler: str) -> None:
+    """0 belongs to the left, as where(x > 0, …) in a reference has it; or to the right, if closed."""
     table = table_for("swish with a jump")
-    y = evaluate(table, np.float32([-1e-45, -0.0, 0.0, 1e-45]))
-    np.testing.assert_array_equal(y, np.float32([0.5, 0.5, 0.5, 1.0]))
+    x = np.float32([-1e-45, -0.0, 0.0, 1e-45])
+    for closed, expected in ((False, [0.5, 0.5, 0.5, 1.0]), (True, [0.5, 1.0, 1.0, 1.0])):
+        table = replace(table, closed=closed)
+        for y in (evaluate(table, x), host_cuda.Program().elementwise(table, x)):
+            np.testing.assert_array_equal(y, np.float32(expected))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_values_at_a_jump() -> None:
     [
         ("fused_multiply_add(d, r, p.rest)", "multiply(d, r)"),
         ("fused_multiply_add(d, r, p.c[i])", "fused_multiply_add(d, r, p.c[i + 1])"),
-        ("positive(x) ? right : left", "positive(x) ? left : right"),
+        ("positive(x)) ? right : left", "positive(x)) ? left : right"),
         ("middle = __funnelshift_l(0x80000000u, number,", "middle = __funnelshift_l(0u, number,"),
         ("Real(-1), side.offset))", "Real(-1), Real(0)))"),
         ("number - side.first", "number - side.first - 1"),

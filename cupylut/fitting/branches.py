@@ -59,7 +59,8 @@ class Goal:
     """What to fit to what accuracy; f itself may be off by `noise` ulp of float64.
 
     A table may be `growth` times as large as the smallest if it takes fewer passes. Without `lines`
-    tails with a slope are not added to polynomials, which then go on to the largest number.
+    tails with a slope are not added to polynomials, which then go on to the largest number. If it
+    is `closed`, 0 is on the right side, else on the left.
     """
 
     f: Function
@@ -71,6 +72,7 @@ class Goal:
     noise: float = 2.0
     growth: int = GROWTH
     lines: bool = True
+    closed: bool = False
 
     def tolerance(self, exact: Float64Array) -> Float64Array:
         """One ulp, or the largest error allowed, but for what the reference may be off by."""
@@ -101,6 +103,12 @@ def divides_by_x(f: Function) -> bool:
     """Whether the polynomials are those of f(x)/x: where f(0) = 0 and f does not jump there."""
     beside, size = np.abs(f([-(2.0**-60), 2.0**-60])), np.abs(f(np.linspace(-1, 1, 65))).max()
     return f.keeps_zero and bool((beside <= JUMP * size).all())
+
+
+def is_closed(f: Function) -> bool:
+    """Whether f jumps at 0 and f(0) belongs to what follows, as of a step that is 1 for x ≥ 0."""
+    before, at, after = (float(y) for y in f([-(2.0**-60), 0.0, 2.0**-60]))
+    return abs(at - before) > JUMP * abs(at + before) / 2 and abs(at - after) < abs(at - before) / 2
 
 
 def jumps(f: Function) -> list[float]:

@@ -34,6 +34,7 @@ from .branches import (
     divides_by_x,
     ended,
     float64_error,
+    is_closed,
     magnitudes,
     values,
     zero_floor,
@@ -86,7 +87,9 @@ def _fit(f: Function, dtype: DType, error: float | None) -> PolynomialTable:
         error = float64_error(f)
     floor = zero_floor(f, dtype) if error is None else 0.0
     target = STRICTER if error or floor else TARGET
-    goal = Goal(f, dtype, error, divides_by_x(f), floor, target, growth=growth)
+    product = divides_by_x(f)
+    closed = not product and is_closed(f)
+    goal = Goal(f, dtype, error, product, floor, target, growth=growth, closed=closed)
     if error is None and any(cancels(goal, branch) for branch in branches_of(goal, 0.0)):
         goal = replace(goal, lines=False)
     if floor and not zero_floor(f, dtype, ends=False):
@@ -203,6 +206,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
         name=goal.f.name,
         dtype=goal.dtype,
         product=goal.product,
+        closed=goal.closed,
         left=sides[-1],
         right=sides[1],
         rows=rows,

@@ -41,7 +41,8 @@ def errors(
     if branch.tail is not None:  # whose own error is another matter
         counts &= layout.segment(a) < layout.count - 1
     for member in branch.members:
-        on = np.flatnonzero(counts if member.sign < 0 else counts & (a > 0))
+        has_zero = (member.sign > 0) == goal.closed
+        on = np.flatnonzero(counts if has_zero else counts & (a > 0))
         x = member.sign * a[on]
         exact = values(goal.f, x)
         y = results(goal, member, layout, rows, k, a[on])

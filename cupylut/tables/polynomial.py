@@ -1,6 +1,7 @@
 """Polynomials on segments, for any function: within 2 ulp of it, or what the table says.
 
-Derivation. Either sign of x has its own table over a = |x|, a `Side`:
+Derivation. Either sign of x has its own table over a = |x|, a `Side`, and 0 goes with the left one
+unless the table is `closed`, as it is where f jumps at 0 and f(0) belongs to the right:
 
     f(x) = intercept + slope·a + scale·m·P(a),   m = a if f(0) = 0, else 1
 
@@ -96,6 +97,7 @@ class PolynomialTable(Table):
     name: str
     dtype: DType
     product: bool
+    closed: bool
     left: Side
     right: Side
     rows: Float64Array
@@ -161,9 +163,10 @@ class PolynomialTable(Table):
 
     @property
     def struct(self) -> str:
-        """PolynomialTable<float or double, degree, product>."""
+        """PolynomialTable<float or double, degree, product, closed>."""
         real = "float" if self.dtype.itemsize == 4 else "double"
-        return f"PolynomialTable<{real}, {self.degree}, {str(self.product).lower()}>"
+        flags = f"{self.product}, {self.closed}".lower()
+        return f"PolynomialTable<{real}, {self.degree}, {flags}>"
 
     @cached_property
     def entries(self) -> NDArray[Any]:
@@ -205,7 +208,11 @@ class PolynomialTable(Table):
             a = np.fmin(np.abs(x), self.dtype.type(side.layout.limit))
             return side.layout.number(a) - side.first
 
-        return np.where(x > 0, of(self.right), of(self.left))
+        return np.where(self.on_right(x), of(self.right), of(self.left))
+
+    def on_right(self, x: Any) -> Any:
+        """Whether numbers, of NumPy or JAX, are on the right side."""
+        return x >= 0 if self.closed else x > 0
 
     def evaluate(self, x: NDArray[Any], out: NDArray[Any]) -> None:
         """Write the table's values at x into out; both 1-D, of the table's dtype."""
@@ -239,7 +246,7 @@ class PolynomialTable(Table):
         return replace(table, report=self.report.and_beyond(table.report)) if beyond else table
 
     def _state(self) -> tuple[dict[str, Any], NDArray[Any]]:
-        names = ("name", "product", "domain", "tail_error", "floor", "error", "worst_ulp")
+        names = ("name", "product", "closed", "domain", "tail_error", "floor", "error", "worst_ulp")
         fields = {name: getattr(self, name) for name in names} | {"dtype": self.dtype.name}
         for name, side in (("left", self.left), ("right", self.right)):
             fields[name] = asdict(side)
@@ -265,6 +272,7 @@ class PolynomialTable(Table):
             name=str(fields["name"]),
             dtype=dtype,
             product=bool(fields["product"]),
+            closed=bool(fields.get("closed", False)),
             left=side(fields["left"]),
             right=side(fields["right"]),
             rows=values.astype(np.float64),
@@ -294,12 +302,12 @@ class _Evaluator:
         n, table, real = x.size, self.table, self.table.dtype.type
         index, pair, number = self.index[:n], self.pair[:n], self.number[:n]
         a, u, d, total = self.a[:n], self.u[:n], self.d[:n], self.sum[:n]
-        positive = x > 0
+        on_right = table.on_right(x)
 
         def pick(of: Callable[[Side], float], kind: type[Any] = real) -> Any:
             """A number of the side that each x is on; one for all where they agree."""
             left, right = kind(of(table.left)), kind(of(table.right))
-            return left if left == right else np.where(positive, right, left)
+            return left if left == right else np.where(on_right, right, left)
 
         np.abs(x, out=a)
         kept = np.flatnonzero(~(a > (0 if table.product else -1)))
