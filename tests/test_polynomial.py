@@ -179,7 +179,7 @@ def test_a_step_that_is_zero_at_zero(name: str, dtype: np.dtype, compiler: str) 
 
 
 def test_values_at_a_jump(compiler: str) -> None:
-    """0 belongs to the left, as where(x > 0, …) in a reference has it; or to the right, if closed."""
+    """0 belongs to the left, as in where(x > 0, …), or to the right if the table is closed."""
     table = table_for("swish with a jump")
     x = np.float32([-1e-45, -0.0, 0.0, 1e-45])
     for closed, expected in ((False, [0.5, 0.5, 0.5, 1.0]), (True, [0.5, 1.0, 1.0, 1.0])):
