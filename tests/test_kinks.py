@@ -74,6 +74,8 @@ OWN = {
         0.0, Tail(1, 2.2 * expit(2.2) - 2.2), 2.2),
     "hard shrink of a curve": (
         lambda x: np.where(np.abs(x) >= 0.3, x * expit(x), 0), 0.0, IDENTITY, 0.3),
+    "a jump just above a power of two": (
+        lambda x: np.where(x < 1 + 2.0**-20, expit(x), 1.0), 0.0, 1.0, 1 + 2.0**-20),
     "zero in a kink": (lambda x: np.abs(np.tanh(x - 1)), 1.0, 1.0, 1.0),
     "step at zero": (lambda x: np.where(x >= 0, 1.0, 0.0), 0.0, 1.0, 0.0),
     "curves that jump at zero": (
@@ -95,7 +97,9 @@ def test_within_two_ulp(name: str, compiler: str) -> None:
         assert errors(table, f, x, y).max() <= 2
 
 
-@pytest.mark.parametrize("name", ["threshold", "hard tanh", "zero in a kink"])
+@pytest.mark.parametrize(
+    "name", ["threshold", "hard tanh", "a jump just above a power of two", "zero in a kink"]
+)
 def test_float64(name: str) -> None:
     reference, left, right, at = OWN[name]
     f = Function("own", "", reference, as_tail(left, "left"), as_tail(right, "right"))

@@ -94,14 +94,25 @@ def promising(
 
 def inside(layout: Layout, segments: NDArray[np.int64] | slice, t: Float64Array) -> Float64Array:
     """Points of segments, a row each, at t from −1 at the start to 1; in one of 0 alone that."""
-    starts, ends = layout.starts()[segments, None], layout.ends()[segments, None]
-    a = (ends + starts) / 2 + (ends - starts) / 2 * t
-    return np.where(_holds_only_zero(layout, ends), 0.0, a)
+    middle, radius = (part[segments, None] for part in _fitted_on(layout))
+    return np.where(_holds_only_zero(layout)[segments, None], 0.0, middle + radius * t)
 
 
-def _holds_only_zero(layout: Layout, ends: Float64Array) -> NDArray[np.bool_]:
-    """Whether segments with these ends have no other number."""
-    return np.asarray(ends <= np.finfo(layout.dtype).smallest_subnormal)
+def _fitted_on(layout: Layout) -> tuple[Float64Array, Float64Array]:
+    """Middle and radius of the intervals that the polynomials of segments are fitted on.
+
+    Of the first segment an offset just below where the next begins leaves little. From the middle
+    of the whole one, where d is 0, that is so far that rounding errors, extrapolated to there,
+    would be all there is of the coefficients. So the interval is as wide as the whole one.
+    """
+    starts, ends, middles = layout.starts(), layout.ends(), layout.middles()
+    ends = np.where(middles < starts, starts + 2 * (ends - middles), ends)
+    return (ends + starts) / 2, (ends - starts) / 2
+
+
+def _holds_only_zero(layout: Layout) -> NDArray[np.bool_]:
+    """Which segments have no other number."""
+    return np.asarray(layout.ends() <= np.finfo(layout.dtype).smallest_subnormal)
 
 
 def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
@@ -140,18 +151,18 @@ def interpolate(
 ) -> tuple[Float64Array, int]:
     """The coefficients of every segment, c0, rest, c1, …, of P·2^k, and k."""
     info = np.finfo(goal.dtype)
-    starts, ends, origins = layout.starts(), layout.ends(), layout.middles()
     curved = slice(None, None if branch.tail is None else -1)
-    middle, radius = ((ends + starts) / 2)[curved], ((ends - starts) / 2)[curved]
+    origins = layout.middles()[curved]
+    middle, radius = (part[curved] for part in _fitted_on(layout))
     a = inside(layout, curved, chebyshev(degree))
     q = branch.q(a)
     p = q / a if goal.product else q
     largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(branch.tail or 0))
     k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
     powers = solve(p * 2.0**k)
-    powers[_holds_only_zero(layout, ends[curved]), 1:] = 0
+    powers[_holds_only_zero(layout)[curved], 1:] = 0
     noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
-    powers = shifted(powers, (origins[curved] - middle) / radius)
+    powers = shifted(powers, (origins - middle) / radius)
     powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
     rows = np.zeros((layout.count, degree + 2))
     c0 = powers[:, 0].astype(goal.dtype)
