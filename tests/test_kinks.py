@@ -74,6 +74,7 @@ OWN = {
         0.0, Tail(1, 2.2 * expit(2.2) - 2.2), 2.2),
     "hard shrink of a curve": (
         lambda x: np.where(np.abs(x) >= 0.3, x * expit(x), 0), 0.0, IDENTITY, 0.3),
+    "a curve to a power of two": (lambda x: np.where(x > -0.5, 1.0, expit(x)), 0.0, 1.0, 0.5),
     "a jump just above a power of two": (
         lambda x: np.where(x < 1 + 2.0**-20, expit(x), 1.0), 0.0, 1.0, 1 + 2.0**-20),
     "zero in a kink": (lambda x: np.abs(np.tanh(x - 1)), 1.0, 1.0, 1.0),

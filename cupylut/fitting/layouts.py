@@ -43,10 +43,11 @@ def offsets(dtype: DType, branch: Branch) -> Iterator[tuple[float, int]]:
         return
     # With the lowest power of 2 above the kink, a + offset is exact up to there.
     power = float(np.spacing(dtype.type(branch.kink))) * 2.0 ** (np.finfo(dtype).nmant + 1)
+    offset = power - branch.kink
+    if offset == branch.kink:  # numbers below it are closer together: the last would round up to it
+        offset = float(np.nextafter(dtype.type(offset), dtype.type(0)))
     for bits in range(11):
-        yield power - branch.kink, bits
-        if 2 * branch.kink == power:  # the numbers below it are closer together: only a itself is
-            yield 0.0, bits
+        yield offset, bits
 
 
 def falling_layouts(dtype: DType, cut: float, tail: float) -> list[Layout]:
