@@ -175,15 +175,15 @@ def _(table: PolynomialTable, x: Any) -> Any:
         """A number of the side that each x is on."""
         return jnp.where(table.on_right(x), kind(of(table.right)), kind(of(table.left)))
 
-    magnitude = jnp.fmin(jnp.abs(x), pick(lambda side: side.layout.limit))
-    a = magnitude.astype(real)
+    a = jnp.fmin(jnp.abs(x), pick(lambda side: side.layout.limit))
     dropped = pick(lambda side: side.layout.dropped, integer)
-    u = a + pick(lambda side: side.layout.offset, real)
-    number = lax.bitcast_convert_type(u, integer) >> dropped
+    offset = pick(lambda side: side.layout.offset)
+    # Sums of float64, rounded to float32, are those of float32, where a may be subnormal.
+    number = lax.bitcast_convert_type((a + offset).astype(real), integer) >> dropped
     segment = number.astype(np.int32) - pick(lambda side: side.first, np.int32)
     half = pick(lambda side: side.layout.middle_bit, integer)
-    middle = lax.bitcast_convert_type(number << dropped | half, real)
-    d = (a - (middle - pick(lambda side: side.layout.offset, real))).astype(np.float64)
+    middle = lax.bitcast_convert_type(number << dropped | half, real).astype(np.float64)
+    d = (a - (middle - offset).astype(real).astype(np.float64)).astype(real).astype(np.float64)
 
     c0, rest, *others = table.rows.T
     p = 0.0
@@ -191,7 +191,7 @@ def _(table: PolynomialTable, x: Any) -> Any:
         p = p * d + _gather(coefficients, segment)
     p += _gather(c0, segment)
     if table.product:
-        p *= magnitude
+        p *= a
     y = p * pick(lambda side: side.scale) + pick(lambda side: side.intercept)
     slope = pick(lambda side: float(real(side.slope)))
     line = slope * jnp.fmin(jnp.abs(x), pick(lambda side: side.reach))

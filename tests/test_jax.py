@@ -93,6 +93,12 @@ def test_tables_of_the_other_kinds_give_their_results(name: str) -> None:
     assert same(np.asarray(jax.jit(polynomial)(x)), by_coefficients(polynomial, x))
 
 
+def test_subnormal_numbers_are_on_their_side_of_a_jump_at_zero() -> None:
+    sign = tabulate(np.sign, "float32", left=-1.0, right=1.0)
+    x = np.float32([-(2.0**-149), -(2.0**-130), -0.0, 0.0, 2.0**-149, 2.0**-130])
+    assert same(np.asarray(jax.jit(sign)(x)), sign(x))
+
+
 @by_function
 def test_float64_results_are_as_accurate_as_numpys(name: str) -> None:
     function, x = getattr(cupylut, name), patterns(5000).astype(np.float64) * 1.1
