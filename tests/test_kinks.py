@@ -64,6 +64,8 @@ def test_a_jump_at_zero(dtype: np.dtype) -> None:
 OWN = {
     "threshold": (lambda x: np.where(x > 0.1, x, 20.0), 20.0, IDENTITY, 0.1),
     "threshold, closed at a power of two": (lambda x: np.where(x >= 1, x, 0), 0.0, IDENTITY, 1.0),
+    "a threshold near zero, far from where the error is largest": (
+        lambda x: np.where(x > 2e-6, np.exp(-x * x), x - 1), Tail(1, -1), 0.0, 2e-6),
     "hard tanh": (lambda x: np.clip(x, -0.3, 0.7), -0.3, 0.7, 0.7),
     "an S of three lines": (
         lambda x: np.where(x > 1.3, 0.65 + x / 2, np.where(x < -0.4, x / 5 - 0.32, x)),

@@ -8,31 +8,52 @@ from numpy.typing import NDArray
 
 from ..declaration import Float64Array, Function
 from ..dtypes import DType
-from .branches import Branch, values
+from .branches import JUMP, Branch, values
+from .segments import Fitted
 
 NEAR = 1 / 8  # how far from where a table is at its worst the kink may be, as a part of that
 TINY = 2.0**-100  # and beside 0
 CELLS = 4096  # in which it is looked for there
 
 
-def at_kink(f: Function, dtype: DType, branches: Sequence[Branch], x: float) -> list[Branch] | None:
+def at_kink(
+    f: Function, dtype: DType, branches: Sequence[Branch], parts: Sequence[Fitted], x: float
+) -> list[Branch] | None:
     """The branches with a segment that begins where f turns near x; None if one does already."""
     sign = -1.0 if np.signbit(x) else 1.0
-    there = [sign in [member.sign for member in branch.members] for branch in branches]
-    if any(on and branch.kink is not None for on, branch in zip(there, branches, strict=True)):
+    on = [sign in [member.sign for member in branch.members] for branch in branches].index(True)
+    if branches[on].kink is not None:
         return None
-    found = kink(f, dtype, x)
-    return [replace(b, kink=found) if on else b for on, b in zip(there, branches, strict=True)]
+    layout = parts[on].layout
+    segment = int(layout.segment(abs(x)))
+    found = kink(f, dtype, x, float(layout.starts()[segment]), float(layout.ends()[segment]))
+    return [*branches[:on], replace(branches[on], kink=found), *branches[on + 1 :]]
 
 
-def kink(f: Function, dtype: DType, x: float) -> float:
+def kink(f: Function, dtype: DType, x: float, start: float = 0.0, end: float = 0.0) -> float:
     """The first magnitude beyond the kink or jump of f near x, on that side of 0.
 
-    Of numbers all around x those are taken between which f is farthest from its chord; there f is
-    straight but for the kink. Then of three intervals that overlap, the one where it is, again and
-    again, in the order of the dtype's patterns.
+    A jump in a segment, from start to end, throws its polynomial off all over. So where there is
+    none near x, it is looked for in the segment.
     """
     sign = -1.0 if np.signbit(x) else 1.0
+    near = abs(x) * (1 - NEAR), max(abs(x) * (1 + NEAR), TINY)
+    found, size = _sharpest(f, dtype, sign, *near)
+    if size <= JUMP and start < end:
+        other, size = _sharpest(f, dtype, sign, min(start, near[0]), max(end, near[1]))
+        return other if size > JUMP else found
+    return found
+
+
+def _sharpest(
+    f: Function, dtype: DType, sign: float, start: float, end: float
+) -> tuple[float, float]:
+    """The first magnitude beyond a kink or jump between two, and how far f jumps, as a part of f.
+
+    Of numbers all over there those are taken between which f is farthest from its chord; between
+    these f is straight but for the kink. Then of three intervals that overlap, the one where it is,
+    again and again, in the order of the dtype's patterns.
+    """
     word = np.dtype(f"u{dtype.itemsize}")
 
     def f_at(patterns: NDArray[np.int64]) -> tuple[Float64Array, Float64Array]:
@@ -45,22 +66,22 @@ def kink(f: Function, dtype: DType, x: float) -> float:
             np.split(part, 3)
             for part in f_at(np.concatenate([starts, starts + half, starts + 2 * half]))
         )
-        return np.abs(at_m - at_a - (at_b - at_a) * ((m - a) / (b - a)))
+        off = np.abs(at_m - at_a - (at_b - at_a) * ((m - a) / (b - a)))
+        return np.where(np.isfinite(off), off, 0.0)
 
-    ends = np.array([abs(x) * (1 - NEAR), max(abs(x) * (1 + NEAR), TINY)], dtype).view(word)
-    start, end = (int(pattern) for pattern in ends)
-    half = max((end - start) // CELLS, 1)
-    starts = start + half * np.arange(CELLS - 1)
+    first, last = (int(pattern) for pattern in np.array([start, end], dtype).view(word))
+    half = max((last - first) // CELLS, 1)
+    starts = first + half * np.arange(CELLS - 1)
     while True:
-        start = int(starts[np.argmax(bend(starts, half))])
+        at_start = int(starts[np.argmax(bend(starts, half))])
         if half == 1:
             break
         smaller = (half + 1) // 2
-        starts = np.unique([start, start + half - smaller, start + 2 * (half - smaller)])
+        starts = at_start + (half - smaller) * np.arange(3)
         half = smaller
     # The number in the middle goes with what follows, or if it is off that, with what is before.
-    _, at = f_at(np.maximum(start + np.arange(-1, 4), 0))
+    a, at = f_at(np.maximum(at_start + np.arange(-1, 4), 0))
     off_left, off_right = abs(at[2] - 2 * at[1] + at[0]), abs(at[2] - 2 * at[3] + at[4])
-    nothing = 2.0**-20 * np.ptp(at)
-    first = start + (2 if off_right > 4 * off_left + nothing else 1)
-    return float(f_at(np.array([first]))[0][0])
+    jump = float(np.ptp(at))
+    beyond = 3 if off_right > 4 * off_left + 2.0**-20 * jump else 2
+    return float(a[beyond]), jump / max(float(np.abs(at).max()), float(np.finfo(dtype).tiny))

@@ -112,7 +112,7 @@ def within_promise(goal: Goal) -> Design:
             if design.quality.keeps(goal.promise):
                 return design
             designs.append(design)
-            branches = at_kink(f, dtype, branches, design.quality.at)
+            branches = at_kink(f, dtype, branches, design.parts, design.quality.at)
     nearest = min(designs, key=lambda design: design.quality, default=None)
     if nearest is None:
         raise ValueError(f"no polynomial table of {f.name} fits in {BLOCK_BYTES:,} bytes")
