@@ -54,7 +54,7 @@ def fused(
 ) -> Tensor:
     """y = residual + scale·f(x + bias) for the key of a function, in one pass; see `cupylut.fused`.
 
-    Differentiable once, by x, bias, scale and residual. Under autocast a residual of a wider dtype
+    Differentiable twice, by x, bias, scale and residual. Under autocast a residual of a wider dtype
     than x's is added in a pass of its own, and keeps its dtype.
 
     >>> x = torch.tensor([[-1.0, 1.0]])
