@@ -53,22 +53,31 @@ class Found(NamedTuple):
     nans: int
 
 
-@cache
-def comparison(struct: str, kernels: Path = host_cuda.KERNELS) -> Path:
-    """The program for tables of a struct.
-
-    With hardware multiply-adds where there are any: without, it takes hours.
-    """
-    path = Path(tempfile.mkdtemp(dir=host_cuda.folder().name)) / "exhaustive"
+def _compile(*arguments: str | Path) -> None:
+    """With hardware multiply-adds where there are any: without, it takes hours."""
     cpuinfo = Path("/proc/cpuinfo")
     fma = cpuinfo.is_file() and " fma " in cpuinfo.read_text(encoding="utf-8")
     command = [
         *(host_cuda.COMPILER, "-std=c++20", "-O2", "-ffp-contract=off", "-pthread"),
         *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *(["-mfma"] if fma else [])),
-        *(f"-I{kernels}", f"-I{host_cuda.HERE}", f"-DTABLE={struct}", "-x", "c++"),
-        *(str(host_cuda.HERE / "exhaustive.cpp"), "-o", str(path)),
+        *map(str, arguments),
     ]
     subprocess.run(command, check=True)
+
+
+@cache
+def _references() -> Path:
+    path = Path(tempfile.mkdtemp(dir=host_cuda.folder().name)) / "references.o"
+    _compile("-c", host_cuda.HERE / "references.cpp", "-o", path)
+    return path
+
+
+@cache
+def comparison(struct: str, kernels: Path = host_cuda.KERNELS) -> Path:
+    """The program for tables of a struct."""
+    path = Path(tempfile.mkdtemp(dir=host_cuda.folder().name)) / "exhaustive"
+    flags = (f"-I{kernels}", f"-I{host_cuda.HERE}", f"-DTABLE={struct}")
+    _compile(*flags, host_cuda.HERE / "exhaustive.cpp", _references(), "-o", path)
     return path
 
 

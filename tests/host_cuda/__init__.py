@@ -68,11 +68,15 @@ def _compile(flags: tuple[str, ...], source: Path, output: Path) -> None:
 
 
 @cache
-def _threads(sanitizer: tuple[str, ...]) -> Path:
-    """Compile tests/host_cuda/host.cpp, which all programs share."""
-    output = Path(tempfile.mkdtemp(dir=folder().name)) / "host.o"
-    _compile((*sanitizer, "-c"), HERE / "host.cpp", output)
-    return output
+def _shared(sanitizer: tuple[str, ...]) -> tuple[str, ...]:
+    """What all programs share, compiled once: host.cpp, and the headers that host.h includes."""
+    place = Path(tempfile.mkdtemp(dir=folder().name))
+    header = place / "precompiled.h"
+    header.write_text('#include "host.h"\n', encoding="utf-8")
+    flags = (*sanitizer, f"-I{HERE}")
+    _compile((*flags, "-x", "c++-header"), header, place / "precompiled.h.gch")
+    _compile((*flags, "-include", str(header), "-c"), HERE / "host.cpp", place / "host.o")
+    return ("-include", str(header), str(place / "host.o"))
 
 
 @cache
@@ -86,7 +90,7 @@ def build(
     source.write_text(compiler.define(text, dict(defines)), encoding="utf-8")
     program = place / name
     flags = (f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all") if sanitizer else ()
-    _compile((*flags, f"-I{kernels}", f"-I{HERE}", str(_threads(flags))), source, program)
+    _compile((*flags, f"-I{kernels}", f"-I{HERE}", *_shared(flags)), source, program)
     return program
 
 

@@ -10,7 +10,7 @@
 #include "polynomial.cuh"
 #include "references.h"
 
-#include <thread>
+#include <pthread.h>
 
 namespace {
 
@@ -25,10 +25,13 @@ struct Arguments {
     std::vector<std::uint64_t> ranges;
 };
 
+// NaN stays.
+double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
 // The distance between float32 neighbours at y.
 double ulp(double y) {
     const int exponent = int(bits_as<std::uint64_t>(y) >> 52 & 2047) - 1023;
-    return bits_as<double>(std::uint64_t(std::clamp(exponent, -126, 127) - 23 + 1023) << 52);
+    return bits_as<double>(std::uint64_t(max(min(exponent, 127), -126) - 23 + 1023) << 52);
 }
 
 struct Result {
@@ -59,12 +62,25 @@ Result check(const Table& table, const typename Table::Entry* entries, const Arg
         const float a = bits_as<float>(std::uint32_t(bits));
         if (given.jump != 0 && std::fabs(a - given.jump) < 1e-6) continue;
         for (const float x : {a, -a}) {
-            const double exact = std::clamp(given.function(x), -INFINITE_IS, INFINITE_IS);
-            const double y = std::clamp<double>(table(x, entries), -INFINITE_IS, INFINITE_IS);
-            result.add(x, std::fabs(y - exact) / std::max(ulp(exact), given.floor));
+            const double exact = clamp(given.function(x), -INFINITE_IS, INFINITE_IS);
+            const double y = clamp(table(x, entries), -INFINITE_IS, INFINITE_IS);
+            result.add(x, std::fabs(y - exact) / std::fmax(ulp(exact), given.floor));
         }
     }
     return result;
+}
+
+// Calls work(0) and work(1) at the same time.
+template <typename Work>
+void in_two_threads(const Work& work) {
+    const auto second = [](void* given) -> void* {
+        (*static_cast<const Work*>(given))(1);
+        return nullptr;
+    };
+    pthread_t other;
+    if (pthread_create(&other, nullptr, second, const_cast<Work*>(&work))) std::abort();
+    work(0);
+    pthread_join(other, nullptr);
 }
 
 template <typename Table>
@@ -74,18 +90,15 @@ void compare(const Arguments& given) {
     receive(&table, sizeof table);
     receive(entries.data(), entries.size() * sizeof(typename Table::Entry));
 
+    // The two threads take turns, since a function costs more for some inputs than for others.
     std::vector<Result> parts(2);
-    {
-        // The two threads take turns, since a function costs more for some inputs than for others.
-        const std::uint64_t block = given.stride << 16;
-        const auto take_turns = [&](std::uint64_t thread) {
-            for (std::uint64_t from = thread * block; from < INFINITE; from += 2 * block) {
-                const std::uint64_t to = std::min<std::uint64_t>(from + block, INFINITE);
-                parts[thread].add(check(table, entries.data(), given, from, to, given.stride));
-            }
-        };
-        std::jthread first(take_turns, 0), second(take_turns, 1);
-    }
+    const std::uint64_t block = given.stride << 16;
+    in_two_threads([&](std::uint64_t thread) {
+        for (std::uint64_t from = thread * block; from < INFINITE; from += 2 * block) {
+            const std::uint64_t to = std::min<std::uint64_t>(from + block, INFINITE);
+            parts[thread].add(check(table, entries.data(), given, from, to, given.stride));
+        }
+    });
     for (std::size_t i = 0; i + 1 < given.ranges.size(); i += 2) {
         parts[0].add(check(table, entries.data(), given, given.ranges[i], given.ranges[i + 1], 1));
     }
@@ -108,9 +121,10 @@ void compare(const Arguments& given) {
 }  // namespace
 
 int main(int count, char** argument) {
-    Arguments given{reference::FUNCTIONS.at(argument[1]), std::atoi(argument[2]),
+    Arguments given{reference::find(argument[1]), std::atoi(argument[2]),
                     std::strtoul(argument[3], nullptr, 10), std::atof(argument[4]),
                     std::atof(argument[5]), {}};
+    if (!given.function) return 2;
     for (int i = 6; i < count; ++i) given.ranges.push_back(std::strtoul(argument[i], nullptr, 10));
     compare<TABLE>(given);
 }
