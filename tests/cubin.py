@@ -10,6 +10,7 @@ import subprocess
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -98,12 +99,18 @@ def parameters(cubin: bytes, kernel: str, folder: Path) -> list[int]:
     return [size for _, size in sorted((int(n, 16), int(size, 16)) for n, size in found)]
 
 
-def instructions(cubin: bytes, kernel: str, folder: Path) -> list[str]:
+@cache
+def _disassembled(cubin: bytes) -> str:
+    """By nvdisasm, which takes longer to start than a kernel to compile."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "kernel.cubin"
+        path.write_bytes(cubin)
+        return _run("nvdisasm", "-c", str(path))
+
+
+def instructions(cubin: bytes, kernel: str) -> list[str]:
     """The machine instructions of a kernel, labels included as lines that end in a colon."""
-    path = folder / "kernel.cubin"
-    path.write_bytes(cubin)
-    text = _run("nvdisasm", "-c", str(path))
-    body = text.split(f".text.{kernel}:", 1)[1].split(".section", 1)[0]
+    body = _disassembled(cubin).split(f".text.{kernel}:", 1)[1].split(".section", 1)[0]
     lines = (re.sub(r"/\*.*?\*/", "", line).strip() for line in body.splitlines())
     return [line for line in lines if line.endswith((";", ":"))]
 

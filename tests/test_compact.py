@@ -153,12 +153,12 @@ def test_under_sanitizers(sanitizer: str, compiler: str) -> None:
 
 @pytest.mark.parametrize("architecture", [75, 90, 100])
 @pytest.mark.parametrize(("name", "dtype"), [("gelu", "float16"), ("silu", "bfloat16")])
-def test_machine_code(name: str, dtype: str, architecture: int, tmp_path: Path) -> None:
+def test_machine_code(name: str, dtype: str, architecture: int) -> None:
     """No flushing, and one 4-byte read of shared memory a coefficient."""
     table = table_for(name, dtype)
     defines = lookup_defines(table)
     cubin = compile_kernel("elementwise.cu", defines, architecture)
-    loop = vector_loop(instructions(cubin, "elementwise", tmp_path))
+    loop = vector_loop(instructions(cubin, "elementwise"))
     assert not [line for line in loop if ".FTZ" in line]
     reads = [line for line in loop if "LDS" in line]
     assert len(reads) == LOOP_BYTES // 2 * table.coefficients.shape[1]

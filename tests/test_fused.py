@@ -200,12 +200,12 @@ def defines(dtype: str, macros: tuple[str, ...], table: str = "GateTable<false>"
 
 
 @pytest.mark.parametrize("case", BUDGETS, ids="-".join)
-def test_instruction_budgets(case: tuple[str, ...], tmp_path: Path) -> None:
+def test_instruction_budgets(case: tuple[str, ...]) -> None:
     dtype, *macros = case
     with_pairs = dtype == "bfloat16" and "BIAS" not in macros
     table = "UnroundedTable<BFloat16>" if with_pairs else "GateTable<false>"
     cubin = compile_kernel("fused.cu", defines(dtype, tuple(macros), table), 90)
-    code = instructions(cubin, "fused_activation", tmp_path)
+    code = instructions(cubin, "fused_activation")
     assert per_element(code, as_dtype(dtype)) <= BUDGETS[case] + 1
 
 

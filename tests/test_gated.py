@@ -250,13 +250,13 @@ BUDGETS = {
 
 
 @pytest.mark.parametrize(("dtype", "entry"), BUDGETS)
-def test_instruction_budgets(dtype: str, entry: str, tmp_path: Path) -> None:
+def test_instruction_budgets(dtype: str, entry: str) -> None:
     tables = {"TABLE": "GateTable<true>", "SLOPE": "LinearTable<float, false>"}
     if dtype == "bfloat16":
         tables = dict.fromkeys(tables, "UnroundedTable<BFloat16>")
     defines = {"SCALAR": SCALARS[dtype], **tables}
     cubin = compile_kernel("gated.cu", tuple(defines.items()), 90)
-    code = instructions(cubin, entry, tmp_path)
+    code = instructions(cubin, entry)
     outputs = 2 if "gradient" in entry else 1
     assert per_element(code, as_dtype(dtype), outputs) <= BUDGETS[dtype, entry] + 1
 

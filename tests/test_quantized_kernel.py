@@ -122,8 +122,8 @@ BUDGETS = {KERNELS[0]: 4.125, KERNELS[1]: 4.125, KERNELS[2]: 13.5}
 
 
 @by_kernel
-def test_instruction_budgets(dtype: str, out_dtype: str, tmp_path: Path) -> None:
-    code = instructions(cubin_of(dtype, out_dtype, 90), "quantized", tmp_path)
+def test_instruction_budgets(dtype: str, out_dtype: str) -> None:
+    code = instructions(cubin_of(dtype, out_dtype, 90), "quantized")
     table = quantized("gelu", dtype, out_dtype)
     loop = vector_loop(code, "64|128")
     elements = stored_bytes(loop, "64|128") // table.result_dtype.itemsize
