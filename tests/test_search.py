@@ -1,6 +1,7 @@
 """search.py: the optima of the paper's table, against brute force and against published figures."""
 
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,14 +18,20 @@ every_function = pytest.mark.parametrize("f", SMOOTH, ids=[f.name for f in SMOOT
 X = np.linspace(-40, 40, 40001)
 
 
+@cache
+def on_grid(f: Function) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """f and its tails."""
+    return f(X), f.left(X), f.right(X)
+
+
 def measured(f: Function, lo: float, hi: float, size: int, norm: str) -> float:
     """The table's error by definition, on a grid of its own; infinite for no domain."""
     if lo >= hi:
         return np.inf
-    exact = f(X)
+    exact, left, right = on_grid(f)
     nodes = np.linspace(lo, hi, size)
     y = np.interp(X, nodes, f(nodes))
-    error = np.abs(np.where(lo > X, f.left(X), np.where(hi < X, f.right(X), y)) - exact)
+    error = np.abs(np.where(lo > X, left, np.where(hi < X, right, y)) - exact)
     if norm == "mean":
         density = np.exp(-X * X / 2)
         return float(error @ density / density.sum())
@@ -135,7 +142,7 @@ def test_the_range_of_few_inputs_is_tried_and_improved() -> None:
 
 
 def test_weights_are_a_sample_of_inputs() -> None:
-    sample = np.random.default_rng(1).normal(-1, 0.3, 20_000)
+    sample = np.random.default_rng(1).normal(-1, 0.3, 4000)
     found = search("silu", 256, norm="mean", weights=(sample, np.ones_like(sample)))
     assert found.error < 0.2 * search("silu", 256, norm="mean").error
     assert -3.5 < found.lo < -1.5
