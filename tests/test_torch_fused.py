@@ -71,9 +71,15 @@ def test_packed_gradcheck(order: Any) -> None:
     assert torch.autograd.gradcheck(lambda x: cupylut.swiglu(x, order=order), packed, **GRADCHECK)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_opcheck(dtype: torch.dtype) -> None:
-    for layout in ("contiguous", "transposed", "strided", "empty"):
+@pytest.mark.parametrize(
+    ("dtype", "layouts"),
+    [
+        (torch.float32, ("contiguous", "transposed", "strided", "empty")),
+        (torch.bfloat16, ("contiguous",)),
+    ],
+)
+def test_opcheck(dtype: torch.dtype, layouts: tuple[str, ...]) -> None:
+    for layout in layouts:
         x = LAYOUTS[layout](numbers(4, 4, dtype=dtype))
         row = numbers(x.shape[-1], dtype=dtype)
         for grad in (False, True):
