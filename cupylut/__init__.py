@@ -9,10 +9,10 @@ from .calibration import Calibration as Calibration
 from .declaration import Function as Function
 from .declaration import Tail as Tail
 from .functions import FUNCTIONS as FUNCTIONS
-from .functions import declare as declare
 from .fused import fused as fused
 from .gated import geglu as geglu
 from .gated import swiglu as swiglu
+from .names import declare as declare
 from .ops import elu as elu
 from .ops import gelu as gelu
 from .ops import gelu_10 as gelu_10

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .declaration import Float64Array, Function
 from .dtypes import DType, all_inputs, round_to, ulp, widened
-from .functions import is_declared
+from .names import is_declared
 from .ties import beside_lines
 
 

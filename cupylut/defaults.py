@@ -11,7 +11,7 @@ import numpy as np
 
 from .declaration import Function
 from .dtypes import BFLOAT16, FLOAT32, FLOAT64, DType
-from .functions import as_function
+from .names import as_function
 from .tables import Table, UnroundedTable
 from .tabulate import tabulate
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .declaration import Float64Array, Function, Reference
 from .dtypes import ulp, widened
-from .functions import as_function
+from .names import as_function
 from .tables import QuantizedTable, Table
 from .tables.grid import Grid
 

@@ -20,8 +20,8 @@ from . import device, memory, rows, workers
 from .arrays import JaxArrays, library_of
 from .defaults import compute_dtype, default_table, product_table
 from .dtypes import DType
-from .functions import checked_name
 from .gated import values
+from .names import checked_name
 from .operands import context_of, is_weak, together
 from .ops import as_float, is_tensor, uncompiled
 from .outputs import filled

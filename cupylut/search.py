@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 
 from .calibration import Calibration
 from .declaration import Float64Array, Function, Reference, Tail
-from .functions import as_function
+from .names import as_function
 from .tables.linear import Nodes, check_layout, node_positions, node_values
 
 Norm: TypeAlias = Literal["max", "mean", "relative"]

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 from .calibration import Calibration
 from .declaration import Function, Reference, Tail
 from .dtypes import DType, as_dtype
-from .functions import as_function, is_known
+from .names import as_function, is_known
 from .search import Norm, reach, search
 from .tables import (
     KINDS,

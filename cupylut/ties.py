@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from .declaration import IDENTITY, Float64Array, Function, Tail
-from .functions import is_known
+from .names import is_known
 
 NOISE = 2.0**-44  # more than the relative error of a reference where it follows a line
 NOTHING = 2.0**-1000  # less than any result, but not than what is lost of subnormal numbers

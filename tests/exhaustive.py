@@ -20,7 +20,7 @@ import numpy as np
 
 from cupylut import data
 from cupylut.dtypes import FLOAT32
-from cupylut.functions import with_derivatives
+from cupylut.names import with_derivatives
 from cupylut.tables import GateTable, PolynomialTable
 from cupylut.tables.shipped import file_name, shipped
 

@@ -61,4 +61,4 @@ def test_imports_point_down(path: Path) -> None:
 
 def test_the_reading_of_imports_itself() -> None:
     assert {"dtypes", "tables", "fitting"} <= set(imported(PACKAGE / "fitting" / "__main__.py"))
-    assert set(imported(PACKAGE / "ties.py")) == {"declaration", "functions"}
+    assert set(imported(PACKAGE / "ties.py")) == {"declaration", "names"}

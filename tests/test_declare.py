@@ -9,7 +9,8 @@ import cupylut
 from cupylut import Function, Tail, declare, tabulate
 from cupylut.declaration import IDENTITY
 from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, ulp, widened
-from cupylut.functions import FUNCTIONS, as_function, is_declared, is_known
+from cupylut.functions import FUNCTIONS
+from cupylut.names import as_function, is_declared, is_known
 
 
 def sech2(x: np.ndarray) -> np.ndarray:

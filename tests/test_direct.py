@@ -20,7 +20,7 @@ from cupylut import tabulate
 from cupylut.declaration import Function
 from cupylut.dtypes import DTYPES, all_inputs, round_to, widened
 from cupylut.fitting import hard_cases
-from cupylut.functions import with_derivatives
+from cupylut.names import with_derivatives
 from cupylut.tables import DirectTable
 
 ALL = with_derivatives()  # the functions, their derivatives and second derivatives

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from cupylut import FUNCTIONS, tabulate
 from cupylut.declaration import IDENTITY, Function, Tail
 from cupylut.fitting.hard_cases import exact_functions
-from cupylut.functions import CURVED, as_function, is_known, with_derivatives
+from cupylut.functions import CURVED
+from cupylut.names import as_function, is_known, with_derivatives
 
 POINTS = [*np.linspace(-36, 12, 193), -700.0, -100.0, -1e-3, 1e-3, -1e-300, 1e-300, 30.0, 1e4]
 

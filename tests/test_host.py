@@ -12,7 +12,7 @@ from cupylut import FUNCTIONS
 from cupylut.defaults import default_table
 from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.gate import LAYOUTS
-from cupylut.functions import as_function
+from cupylut.names import as_function
 from cupylut.tables import GateTable
 from cupylut.tables.host import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
 

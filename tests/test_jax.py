@@ -19,7 +19,7 @@ from cupylut import FUNCTIONS, Function, PolynomialTable, tabulate
 from cupylut.accuracy import correctly_rounded
 from cupylut.defaults import default_table
 from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, widened
-from cupylut.functions import with_derivatives
+from cupylut.names import with_derivatives
 
 HALVES = [np.dtype(np.float16), BFLOAT16]
 

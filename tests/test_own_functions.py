@@ -14,7 +14,7 @@ from scipy.special import erf, expit, log_expit, ndtr
 from test_polynomial import errors, inputs
 
 from cupylut import PolynomialTable, Tail, tabulate
-from cupylut.functions import as_function
+from cupylut.names import as_function
 
 pytestmark = pytest.mark.exhaustive
 

@@ -18,7 +18,7 @@ from scipy.special import expit
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.declaration import IDENTITY, ZERO, Function, Tail
 from cupylut.dtypes import FLOAT32, ulp
-from cupylut.functions import as_function
+from cupylut.names import as_function
 from cupylut.tables.chunks import CHUNK
 
 STRIDE = 40_009  # prime, so that all low bits of the patterns occur

@@ -16,7 +16,7 @@ from cupylut.fitting import digits
 from cupylut.fitting.branches import Goal, branches_of
 from cupylut.fitting.hard_cases import exact_functions
 from cupylut.fitting.segments import interpolate
-from cupylut.functions import as_function, with_derivatives
+from cupylut.names import as_function, with_derivatives
 
 ALL = with_derivatives()
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cupylut import FUNCTIONS, Function, search, tabulate
-from cupylut.functions import as_function
+from cupylut.names import as_function
 
 SMOOTH = [f for f in FUNCTIONS.values() if not f.kinks]
 

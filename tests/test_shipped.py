@@ -13,7 +13,7 @@ from samples import assert_same_bits, evaluate
 from cupylut import FUNCTIONS, PolynomialTable
 from cupylut.dtypes import FLOAT32, FLOAT64, ulp
 from cupylut.fitting.__main__ import makers
-from cupylut.functions import with_derivatives
+from cupylut.names import with_derivatives
 from cupylut.tables.shipped import parse, shipped, unparse
 
 DATA = resources.files("cupylut.data")

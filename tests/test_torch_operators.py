@@ -37,7 +37,8 @@ from cupylut import device
 from cupylut.declaration import Function
 from cupylut.defaults import default_table
 from cupylut.dtypes import BFLOAT16, DTYPES, all_inputs, ulp
-from cupylut.functions import FUNCTIONS, as_function
+from cupylut.functions import FUNCTIONS
+from cupylut.names import as_function
 from cupylut.torch import operators as torch_operators
 
 # Of torch.jit inside torch.func.jvp.

@@ -18,7 +18,7 @@ import cupylut
 from cupylut import FUNCTIONS, defaults, device, gated
 from cupylut.declaration import ZERO, Function
 from cupylut.dtypes import BFLOAT16, all_inputs, ulp, widened
-from cupylut.functions import as_function
+from cupylut.names import as_function
 from cupylut.tables import UnroundedTable
 from cupylut.tables.unrounded import MAX_BYTES
 

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
 from ..dtypes import all_inputs, as_dtype, ulp, widened
-from ..functions import FUNCTIONS, as_function, with_derivatives
+from ..functions import FUNCTIONS
 from ..measuring import markdown
 from ..measuring.environment import installed
 from ..measuring.rivals import torch_function
+from ..names import as_function, with_derivatives
 from ..tables import CompactTable, LinearTable, PolynomialTable
 from ..tabulate import most_accurate_kind, tabulate
 

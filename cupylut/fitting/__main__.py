@@ -10,7 +10,8 @@ from pathlib import Path
 
 from .. import data
 from ..dtypes import FLOAT32, FLOAT64, DType, as_dtype
-from ..functions import CURVED, FUNCTIONS, with_derivatives
+from ..functions import CURVED, FUNCTIONS
+from ..names import with_derivatives
 from ..tables import CompactTable, GateTable, PolynomialTable
 from ..tables.shipped import file_name
 from . import compact, digits, gate, hard_cases, polynomial

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..declaration import Float64Array
 from ..dtypes import FLOAT64
-from ..functions import with_derivatives
+from ..names import with_derivatives
 from ..tables import PolynomialTable
 from ..tables.shared_memory import BLOCK_BYTES
 from .branches import Branch, Goal, branches_of, zero_floor

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..dtypes import all_inputs, as_dtype, round_to, ulp, widened
-from ..functions import CURVED, FUNCTIONS, with_derivatives
+from ..functions import CURVED, FUNCTIONS
+from ..names import with_derivatives
 
 # How near to a middle, in ulp of the result, float64 is not trusted: 2⁻³⁰ is a million times its
 # error, and still leaves nothing but true ties and near-ties.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..declaration import Function
 from ..dtypes import DType
-from ..functions import is_declared
+from ..names import is_declared
 
 Words: TypeAlias = NDArray[np.unsignedinteger]
 

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..functions import checked_name
+from ..names import checked_name
 from ..ops import gelu_form
 from .operators import activation, product
 from .packed import packed_product

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ..calibration import Calibration
 from ..declaration import Function
-from ..functions import as_function
+from ..names import as_function
 from ..tables import Table
 from ..tabulate import tabulate
 from .patching import Slot, identity, members
