@@ -19,7 +19,7 @@ from transformers.models.esm.modeling_esm import gelu as gelu_of_esm  # noqa: E4
 from transformers.models.lxmert.modeling_lxmert import GeLU as LxmertGeLU  # noqa: E402, TID251
 
 from cupylut import FUNCTIONS  # noqa: E402
-from cupylut.functions import as_function  # noqa: E402
+from cupylut.names import as_function  # noqa: E402
 from cupylut.torch import Activation  # noqa: E402
 from cupylut.torch.operators import activation  # noqa: E402
 from cupylut.transformers import patch  # noqa: E402
