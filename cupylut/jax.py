@@ -8,7 +8,7 @@ few multiplications that XLA compiles with everything around it, on any of its d
     float32   the table's coefficients in float64, rounded once, with or without `jax_enable_x64`
 
 Results are those of the table's NumPy half, but for the last bit of some float32 ones, where that
-takes cubics instead of the coefficients (tables/host.py). XLA on the CPU treats subnormal numbers
+takes cubics instead of the coefficients (tables/cubics.py). XLA on the CPU treats subnormal numbers
 as zeros, so float32 inputs and results that are subnormal go through their bit patterns, as
 integers.
 

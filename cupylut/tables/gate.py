@@ -23,9 +23,9 @@ one that counts in full. A segment takes 24 bytes: c0 … c4 and one word with c
 From `limit` on, a·q(a) < 2⁻¹⁵⁰ rounds to nothing: a stays there, which makes f(∞) = ∞, f(−∞) = −0.
 
 `fitting/gate.py` finds the coefficients, `kernels/gate.cuh` is the device half. The NumPy half
-takes the same coefficients in float64 and rounds once, or in most places cubics made from them, see
-`host.py`. So it is closer to the function and may differ from the kernel in the last bit; both keep
-the promise.
+takes the same coefficients in float64 and rounds once, or in most places cubics made from them
+(`cubics.py`). So it is closer to the function and may differ from the kernel in the last bit; both
+keep the promise.
 """
 
 from dataclasses import asdict, dataclass
@@ -38,7 +38,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..accuracy import UNMEASURED, ErrorReport, probe_points
 from ..declaration import Float64Array, Function
 from ..dtypes import DType, as_dtype
-from .host import CHUNK, Cubics
+from .cubics import CHUNK, Cubics
 from .shipped import is_shipped, shipped
 from .table import Table, check_values, read_only
 

@@ -32,7 +32,7 @@ hardly count since r is small, and that of m·P in full only where the line adds
 
 `fitting/polynomial.py` finds layout and coefficients, `kernels/polynomial.cuh` is the device half.
 The NumPy half below computes P in float64 without fused operations, and in float32 takes cubics
-made from that in most places, see `host.py`. So it may differ from the kernel in the last bit; both
+made from that in most places (`cubics.py`). So it may differ from the kernel in the last bit; both
 keep the promise.
 """
 
@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from ..accuracy import ErrorReport, probe_points
 from ..declaration import Float64Array, Function
 from ..dtypes import DType, as_dtype
-from .host import CHUNK, Cubics
+from .cubics import CHUNK, Cubics
 from .segments import Layout
 from .shipped import shipped
 from .table import Table, check_values, read_only

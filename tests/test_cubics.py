@@ -1,4 +1,4 @@
-"""tables/host.py: the cubics that NumPy takes instead of float32 polynomials keep their promise."""
+"""tables/cubics.py: what NumPy takes instead of float32 polynomials keeps the same promise."""
 
 import tracemalloc
 from functools import cache
@@ -14,7 +14,7 @@ from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.gate import LAYOUTS
 from cupylut.names import as_function
 from cupylut.tables import GateTable
-from cupylut.tables.host import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
+from cupylut.tables.cubics import BLOCK, CHUNK, COUNT, REACH, STEP, Cubics
 
 NAMES = [*FUNCTIONS, "gelu_derivative", "silu_derivative", "mish_derivative"]
 GATES = list(LAYOUTS)
