@@ -178,6 +178,10 @@ def interpolate(
         rows[-1, :2] = rounded, tail - rounded
     if branch.ends:
         rows[-1, :2] = 0
+    # Those of P = f(x)/x grow by 1/x with every degree where segments are near 0.
+    excess = np.frexp(np.abs(rows).max(initial=0, where=np.isfinite(rows)))[1] - info.maxexp
+    excess = int(np.clip(excess, 0, k))
+    rows, k = rows * 2.0**-excess, k - excess
     end = branch.q(np.array([layout.limit]))[0] if branch.ends else branch.tail
     if end == 0 and np.signbit(end):  # which a 0 would lose in sums; the result rounds to −0
         rows[-1, 0] = -float(info.tiny)
