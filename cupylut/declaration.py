@@ -5,7 +5,7 @@ The functions themselves are in functions.py.
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, SupportsFloat, TypeAlias, get_args
 
@@ -198,22 +198,21 @@ class Function:
         """
         if self.gradient is None:
             return None
-        return Function(
+        slope = Function(
             name=derivative_name(self.name),
             formula=f"d/dx ({self.formula})",
             reference=self.gradient,
             gradient=self.curvature,
-            left=self._slope(self.left, -_FAR),
-            right=self._slope(self.right, _FAR),
+            left=None,
+            right=None,
             symmetry=_OF_DERIVATIVE[self.symmetry],
             parameters=self.parameters,
             kinks=self.kinks,
         )
+        left, right = _slope(self.left, slope(-_FAR)), _slope(self.right, slope(_FAR))
+        return replace(slope, left=left, right=right)
 
-    def _slope(self, tail: Tail | None, far: float) -> Tail | None:
-        """The slope of a tail as a tail; a zero with the sign that f′ has on its way there."""
-        if tail is None or self.gradient is None:
-            return None
-        with np.errstate(all="ignore"):
-            sign = self.gradient(np.float64(far), *self.parameters)
-        return Tail(0.0, tail.slope if tail.slope else float(np.copysign(0.0, sign)))
+
+def _slope(tail: Tail | None, there: Float64Array) -> Tail | None:
+    """The slope of a tail as a tail; a zero with the sign that f′ has on its way there."""
+    return tail and Tail(0.0, tail.slope if tail.slope else float(np.copysign(0.0, there)))

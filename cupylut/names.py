@@ -76,11 +76,12 @@ def _by_name(name: str) -> Function:
         return function.derivative
     if match := _WITH_PARAMETERS.fullmatch(name):
         return _with_parameters(match[1], match[2])
-    close = difflib.get_close_matches(name.lower(), _BY_NAME, n=1)
+    known = [*_BY_NAME, *_OWN]
+    close = difflib.get_close_matches(name.lower(), known, n=1)
     hint = f": did you mean {close[0]!r}?" if close else "."
     raise ValueError(
-        f"unknown function {name!r}{hint} The known ones are {', '.join([*_BY_NAME, *_OWN])}; "
-        "cupylut.tabulate makes tables of any other, from a callable"
+        f"unknown function {name!r}{hint} The known ones are {', '.join(known)}; cupylut.tabulate "
+        "makes tables of any other, from a callable, and cupylut.declare makes it known"
     )
 
 
@@ -107,7 +108,7 @@ def declare(function: Function) -> Function:
     exported with it asks for the declaration where it is loaded.
 
     function: with a name as of a variable, which none of the library's functions has, nor ends in
-    "_derivative".
+    "_derivative", or in "_second", as the names of derivatives begin.
 
     Raises TypeError for what is no `Function`, ValueError for any other name, or one that another
     function was declared by: tables and compiled programs may hold that.
@@ -121,10 +122,10 @@ def declare(function: Function) -> Function:
     if not isinstance(function, Function):
         raise TypeError(f"declare takes a cupylut.Function, not a {type(function).__name__}")
     name = function.name
-    if not name.isidentifier() or name.endswith("_derivative") or name in _BY_NAME:
+    if not name.isidentifier() or name.endswith(("_derivative", "_second")) or name in _BY_NAME:
         raise ValueError(
             f"the name {name!r} cannot be declared: give one as of a variable, which "
-            "none of the library's functions has, nor ends in _derivative"
+            "none of the library's functions has, nor ends in _derivative or _second"
         )
     if _OWN.setdefault(name, function) != function:
         raise ValueError(f"another function was declared as {name!r}: give this one another name")

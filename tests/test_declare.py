@@ -54,7 +54,9 @@ def test_a_declared_function_goes_by_its_name() -> None:
 def test_what_cannot_be_declared() -> None:
     with pytest.raises(TypeError, match=r"takes a cupylut\.Function, not a str"):
         declare("gelu")  # type: ignore[arg-type]
-    for name in ("gelu", "elu", "elu(0.5)", "two words", "", "own_derivative", "relu2"):
+    # gelu_second would take gelu's second derivative for its first.
+    refused = "gelu", "elu", "elu(0.5)", "two words", "", "own_derivative", "relu2", "gelu_second"
+    for name in refused:
         with pytest.raises(ValueError, match="cannot be declared: give one as of a variable"):
             declare(replace(LISHT, name=name))
     with pytest.raises(ValueError, match="another function was declared as 'own_lisht'"):
@@ -63,6 +65,20 @@ def test_what_cannot_be_declared() -> None:
     for unknown in ("own_lish", "own_bare_derivative"):
         with pytest.raises(ValueError, match=r"own_lisht|derivative of own_bare was not declared"):
             tabulate(unknown)
+    with pytest.raises(ValueError, match=r"did you mean 'own_lisht'.*cupylut\.declare makes it"):
+        tabulate("own_lish")
+
+
+def test_gradients_are_functions_of_arrays_as_references_are() -> None:
+    def step(x: np.ndarray) -> np.ndarray:
+        x[x >= 0] = 1
+        x[x < 0] = 0
+        return x
+
+    f = Function("own_relu", "", lambda x: np.maximum(x, 0), Tail(0, 0), IDENTITY, gradient=step)
+    assert f.derivative is not None
+    assert f.derivative.tails == (Tail(0, 0), Tail(0, 1))
+    np.testing.assert_array_equal(tabulate(f.derivative)(np.float32([-2, 2])), [0, 1])
 
 
 def test_a_declared_function_is_checked_as_others_are() -> None:
