@@ -26,7 +26,8 @@ COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 FLAGS = (
     *("-std=c++20", "-O1", "-g1", "-pthread"),
     *("-ffp-contract=off", "-frounding-math"),
-    *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-maybe-uninitialized"),
+    *("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
+    *("-Wno-maybe-uninitialized", "-Wno-unknown-warning-option"),  # the first is GCC's alone
 )
 
 SANITIZERS = ("address,undefined", "thread")
