@@ -61,13 +61,13 @@ def tabulate(
     nodes or calibration are given.
 
     A polynomial table says what it keeps to when it is printed. In float32 that is 2 ulp on every
-    input for all of `FUNCTIONS`, and for callables but in two places: where f is zero away
-    from x = 0, an absolute error of a tenth of a millionth of its values near 0 is allowed, and
-    where a tail is approached as slowly as by 1/x², 1.5e-8 far out. In float64 it is 2 ulp for
-    gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid and tanh as far as they are more than
-    1e-16; below, they are their tail: sigmoid(−38.) is 0. For all others it is an absolute error of
-    1e-13, or of 1e-14 of the largest constant tail and value on [−1, 1], if that is more. Where
-    f(0) = 0, ±0 give ±0.
+    input for all of `FUNCTIONS`, and for callables but in two places: where f is zero away from x =
+    0, an absolute error of a tenth of a millionth of its values near 0 is allowed, and where a tail
+    is approached as slowly as by 1/x², or a kink takes the room, 1.5e-8 far out. In float64 it is 2
+    ulp for gelu, gelu_tanh, silu, quick_gelu, mish, softplus, sigmoid and tanh as far as they are
+    more than 1e-16; below, they are their tail: sigmoid(−38.) is 0. For all others it is an
+    absolute error of 1e-13, or of 1e-14 of the largest constant tail and value on [−1, 1], if that
+    is more. Where f(0) = 0, ±0 give ±0.
 
     size: the number of nodes, from 2 to 65,536, 1024 if left out. domain: (lo, hi), or "optimal"
     for the one with the smallest worst-case error, found by `cupylut.search`, as if left out.
