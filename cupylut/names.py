@@ -111,7 +111,8 @@ def declare(function: Function) -> Function:
     "_derivative", or in "_second", as the names of derivatives begin.
 
     Raises TypeError for what is no `Function`, ValueError for any other name, or one that another
-    function was declared by: tables and compiled programs may hold that.
+    function was declared by (tables and compiled programs may hold that), and for a gradient or
+    curvature that is not what differences come to.
 
     >>> import cupylut, numpy as np
     >>> slope = lambda x: 1 / (1 + x * x)
@@ -127,9 +128,31 @@ def declare(function: Function) -> Function:
             f"the name {name!r} cannot be declared: give one as of a variable, which "
             "none of the library's functions has, nor ends in _derivative or _second"
         )
+    for f in _and_derivatives(function):
+        _check_derivative(f)
     if _OWN.setdefault(name, function) != function:
         raise ValueError(f"another function was declared as {name!r}: give this one another name")
     return function
+
+
+def _check_derivative(f: Function) -> None:
+    """Raise ValueError where the derivative is none, by f's differences away from its kinks."""
+    if f.derivative is None:
+        return
+    x, h = np.linspace(-5.9, 6.1, 97), 2.0**-20
+    with np.errstate(all="ignore"):
+        before, at, after = f(x - h), f(x), f(x + h)
+        backward, forward = (at - before) / h, (after - at) / h
+        exact, size = (backward + forward) / 2, np.nanmax(np.abs(forward), initial=0)
+        noise = 1e-4 * size + 8 * np.finfo(float).eps * np.abs(at) / h
+        off = np.abs(f.derivative(x) - exact)
+    wrong = (off > noise) & (np.abs(forward - backward) <= noise)
+    if wrong.any():
+        i = np.argmax(np.where(wrong, off, 0))
+        raise ValueError(
+            f"{f.derivative.name}({x[i]:.6g}) is {f.derivative(x[i]):.6g}, where differences of "
+            f"{f.name} come to {exact[i]:.6g}: give its derivative"
+        )
 
 
 def with_derivatives(functions: Mapping[str, Function] = _BY_NAME) -> dict[str, Function]:

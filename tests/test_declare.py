@@ -1,16 +1,17 @@
 """declare: functions of the user by name, with their derivatives."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import cupylut
-from cupylut import Function, Tail, declare, tabulate
+from cupylut import Function, Tail, declare, names, tabulate
 from cupylut.declaration import IDENTITY
 from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, ulp, widened
 from cupylut.functions import FUNCTIONS
-from cupylut.names import as_function, is_declared, is_known
+from cupylut.names import as_function, is_declared, is_known, with_derivatives
 
 
 def sech2(x: np.ndarray) -> np.ndarray:
@@ -79,6 +80,29 @@ def test_gradients_are_functions_of_arrays_as_references_are() -> None:
     assert f.derivative is not None
     assert f.derivative.tails == (Tail(0, 0), Tail(0, 1))
     np.testing.assert_array_equal(tabulate(f.derivative)(np.float32([-2, 2])), [0, 1])
+
+
+@pytest.mark.parametrize("name", with_derivatives())
+def test_the_librarys_derivatives_are_what_differences_come_to(name: str) -> None:
+    names._check_derivative(with_derivatives()[name])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"gradient": np.tanh},
+            r"own_off_derivative\(.*\) is .* where differences of own_off come",
+        ),
+        ({"gradient": lambda x: 1.001 * LISHT.gradient(x)}, "own_off_derivative"),
+        ({"curvature": np.zeros_like}, r"own_off_second_derivative\(.*\) is 0"),
+    ],
+)
+def test_derivatives_that_are_none_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        declare(replace(LISHT, name="own_off", **changed))
+    with pytest.raises(ValueError, match="unknown function"):
+        as_function("own_off")
 
 
 def test_a_declared_function_is_checked_as_others_are() -> None:
