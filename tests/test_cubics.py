@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from samples import same
 
-from cupylut import FUNCTIONS
+from cupylut import FUNCTIONS, tabulate
 from cupylut.defaults import default_table
 from cupylut.dtypes import FLOAT32, ulp
 from cupylut.fitting.gate import LAYOUTS
@@ -161,3 +161,16 @@ def test_every_float32_is_within_one_ulp(name: str) -> None:
             worst = max(worst, errors(name, x, y[: x.size]).max())
             assert (np.signbit(y[: x.size]) == np.signbit(x)).all()
     assert worst < 0.7
+
+
+@pytest.mark.parametrize("build", [
+    lambda: GateTable.build(FUNCTIONS["silu"], FLOAT32),
+    lambda: tabulate(lambda x: x / (1 + np.abs(x)), left=-1.0, right=1.0),
+])  # fmt: skip
+def test_cubics_are_made_once(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the report that is made with a table, and for its first call."""
+    made = []
+    monkeypatch.setattr(Cubics, "_fit", lambda self, fit=Cubics._fit: made.append(1) or fit(self))
+    table = build()
+    table(np.zeros(3, np.float32))
+    assert made == [1]

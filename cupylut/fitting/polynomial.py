@@ -229,7 +229,7 @@ def assemble(goal: Goal, design: Design) -> PolynomialTable:
             error = np.maximum(error - ulp(exact, goal.dtype) - goal.nearly(exact), 0)
         error /= goal.tolerance(exact)
         error[np.isinf(y) & (y == exact.astype(goal.dtype))] = 0
-        table = replace(table, worst_ulp=max(table.worst_ulp, float(error.max())))
+        table = table.annotated(worst_ulp=max(table.worst_ulp, float(error.max())))
     return table.measured(goal.f)
 
 

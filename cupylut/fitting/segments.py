@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..declaration import Float64Array
 from ..tables.segments import Layout
@@ -79,7 +78,8 @@ def promising(
     """
     segments = np.unique(np.linspace(0, max(layout.count - 2, 0), 9).astype(int))
     t = np.array([-0.984375, 0.984375, 0.9375, 0.0625])
-    a, between = (inside(layout, segments, points) for points in (chebyshev(degree), t))
+    middle, radius = (part[segments, None] for part in _fitted_on(layout))
+    a, between = middle + radius * chebyshev(degree), middle + radius * t
     factor = (a, between) if goal.product else (1.0, 1.0)
     powers = solve(branch.q(a) / factor[0])
     value = sum(powers[:, [i]] * t**i for i in range(degree + 1)) * factor[1]
@@ -92,27 +92,20 @@ def promising(
     return True
 
 
-def inside(layout: Layout, segments: NDArray[np.int64] | slice, t: Float64Array) -> Float64Array:
-    """Points of segments, a row each, at t from −1 at the start to 1; in one of 0 alone that."""
-    middle, radius = (part[segments, None] for part in _fitted_on(layout))
-    return np.where(_holds_only_zero(layout)[segments, None], 0.0, middle + radius * t)
-
-
 def _fitted_on(layout: Layout) -> tuple[Float64Array, Float64Array]:
     """Middle and radius of the intervals that the polynomials of segments are fitted on.
 
     Of the first segment an offset just below where the next begins leaves little. From the middle
     of the whole one, where d is 0, that is so far that rounding errors, extrapolated to there,
-    would be all there is of the coefficients. So the interval is as wide as the whole one.
+    would be all there is of the coefficients. So the interval is as wide as the whole one; but if
+    0 is the only number in the segment, it is that.
     """
-    starts, ends, middles = layout.starts(), layout.ends(), layout.middles()
-    ends = np.where(middles < starts, starts + 2 * (ends - middles), ends)
+    starts, ends, middle = layout.starts(), layout.ends(), layout.middles()[0]
+    if ends[0] <= np.finfo(layout.dtype).smallest_subnormal:
+        ends[0] = 0
+    elif middle < 0:
+        ends[0] = 2 * (ends[0] - middle)
     return (ends + starts) / 2, (ends - starts) / 2
-
-
-def _holds_only_zero(layout: Layout) -> NDArray[np.bool_]:
-    """Which segments have no other number."""
-    return np.asarray(layout.ends() <= np.finfo(layout.dtype).smallest_subnormal)
 
 
 def fitted(goal: Goal, branch: Branch, layout: Layout, degree: int) -> Fitted:
@@ -154,15 +147,14 @@ def interpolate(
     curved = slice(None, None if branch.tail is None else -1)
     origins = layout.middles()[curved]
     middle, radius = (part[curved] for part in _fitted_on(layout))
-    a = inside(layout, curved, chebyshev(degree))
+    a = middle[:, None] + radius[:, None] * chebyshev(degree)
     q = branch.q(a)
     p = q / a if goal.product else q
     largest = max(np.abs(p).max(initial=0), np.abs(q).max(initial=0), np.abs(branch.tail or 0))
     k = int(np.clip(info.maxexp - 8 - np.frexp(float(largest))[1], 0, SCALE))
     powers = solve(p * 2.0**k)
-    powers[_holds_only_zero(layout)[curved], 1:] = 0
     noise = info.eps * 2.0**-22  # below it, coefficients are rounding errors of float64
-    powers = shifted(powers, (origins - middle) / radius)
+    powers = shifted(powers, np.where(radius == 0, 0, (origins - middle) / radius))
     powers[np.abs(powers) < noise * np.abs(powers).max(axis=1, keepdims=True)] = 0
     rows = np.zeros((layout.count, degree + 2))
     c0 = powers[:, 0].astype(goal.dtype)

@@ -37,7 +37,7 @@ keep the promise.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -243,7 +243,7 @@ class PolynomialTable(Table):
         if not x.size:
             return self
         table = self.reported(function, x, x.size if beyond else even)
-        return replace(table, report=self.report.and_beyond(table.report)) if beyond else table
+        return table.annotated(report=self.report.and_beyond(table.report)) if beyond else table
 
     def _state(self) -> tuple[dict[str, Any], NDArray[Any]]:
         names = ("name", "product", "closed", "domain", "tail_error", "floor", "error", "worst_ulp")

@@ -81,8 +81,17 @@ class Table(ABC):
         """The table with the report on inputs x, of which the first `even` fill its domain."""
         y = np.empty(x.shape, self.result_dtype)
         self.evaluate(x, y)
-        report = error_report(function, x, y, even)
-        return replace(self, report=report)  # type: ignore[type-var]  # a dataclass
+        return self.annotated(report=error_report(function, x, y, even))
+
+    def annotated(self, **notes: Any) -> Self:
+        """The table with other notes in its fields, such as its report; for when it is made.
+
+        What it made of the others when it was first used is not made again.
+        """
+        table = replace(self, **notes)  # type: ignore[type-var]  # a dataclass
+        for name, made in vars(self).items():
+            vars(table).setdefault(name, made)
+        return table
 
     @abstractmethod
     def _state(self) -> tuple[dict[str, Any], NDArray[Any]]:
