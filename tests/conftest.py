@@ -2,8 +2,10 @@
 
 import os
 
+import gpu
 import host_cuda
 import pytest
+from ptx.cupy import stand_in  # noqa: F401  (a fixture)
 
 pytest.register_assert_rewrite("samples")
 
@@ -11,20 +13,19 @@ pytest.register_assert_rewrite("samples")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
-def cuda_device_missing() -> str:
-    """Why there is no CUDA device, or "" if there is one."""
-    try:
-        import cupy  # noqa: TID251
-    except ImportError as error:
-        return f"CuPy is not installed: {error}"
-    return "" if cupy.cuda.is_available() else "no CUDA device"
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    marked = [item for item in items if item.get_closest_marker("gpu")]
-    if marked and (reason := cuda_device_missing()):
-        for item in marked:
+    for item in items:
+        marker = item.get_closest_marker("gpu")
+        if marker and not marker.kwargs.get("interpreted") and (reason := gpu.missing()):
             item.add_marker(pytest.mark.skip(reason=f"gpu: {reason}"))
+
+
+@pytest.fixture(autouse=True)
+def _interpreter(request: pytest.FixtureRequest) -> None:
+    """A device for the tests that the interpreter does for, where there is none."""
+    marker = request.node.get_closest_marker("gpu")
+    if marker and marker.kwargs.get("interpreted") and gpu.missing():
+        request.getfixturevalue("stand_in")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -24,8 +25,14 @@ GENERATIONS = (75, 80, 90, 100)  # those whose instructions differ
 
 
 @cache
-def _nvrtc():
-    return pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="no CuPy to compile with")
+def nvrtc():
+    """CuPy's binding of NVRTC, which looks for the library when it is first used."""
+    binding = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="no CuPy to compile with")
+    try:
+        binding.getVersion()
+    except Exception as error:  # the library itself is missing
+        pytest.skip(f"no NVRTC: {error}")
+    return binding
 
 
 def lookup_defines(table: Table) -> tuple[tuple[str, str], ...]:
@@ -37,28 +44,30 @@ def lookup_defines(table: Table) -> tuple[tuple[str, str], ...]:
 def compile_kernel(name: str, defines: tuple[tuple[str, str], ...], architecture: int) -> bytes:
     """The cubin; raises AssertionError with the compiler's log for any error or warning."""
     macros = tuning(architecture).defines() | dict(defines)
-    return compile_source(compiler.define(compiler.source(name), macros), name, architecture)
+    return compile_source(compiler.define(compiler.source(name), macros), name, architecture).cubin
+
+
+class Compiled(NamedTuple):
+    """A module as machine code, and as the PTX that this was made from."""
+
+    cubin: bytes
+    ptx: str
 
 
 @cache
-def compile_source(code: str, name: str, architecture: int) -> bytes:
+def compile_source(code: str, name: str, architecture: int) -> Compiled:
     """The same for the text of a file of that name."""
-    nvrtc = _nvrtc()
-    try:
-        nvrtc.getVersion()
-    except Exception as error:  # the library itself is missing
-        pytest.skip(f"no NVRTC: {error}")
-    program = nvrtc.createProgram(code, name, (), ())
+    program = nvrtc().createProgram(code, name, (), ())
     options = (*compiler.OPTIONS, "-ftz=true", f"-arch=sm_{architecture}")
     options = (*options, "--device-as-default-execution-space")
     try:
-        nvrtc.compileProgram(program, options)
-    except nvrtc.NVRTCError as error:
-        raise AssertionError(nvrtc.getProgramLog(program)) from error
-    log = nvrtc.getProgramLog(program).strip("\0\n ")
+        nvrtc().compileProgram(program, options)
+    except nvrtc().NVRTCError as error:
+        raise AssertionError(nvrtc().getProgramLog(program)) from error
+    log = nvrtc().getProgramLog(program).strip("\0\n ")
     assert not log, log
     # CuPy cuts the last byte off, as it does, rightly, for PTX.
-    return nvrtc.getCUBIN(program) + b"\0"
+    return Compiled(nvrtc().getCUBIN(program) + b"\0", nvrtc().getPTX(program).decode())
 
 
 def _tool(name: str) -> str:

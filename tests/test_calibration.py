@@ -15,6 +15,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch  # noqa: TID251
+from gpu import cupy, fewer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -366,13 +367,11 @@ def test_on_a_device_only_the_counts_are_fetched(
     assert (lowest, highest) == expected[1:]
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(interpreted=True)
 @by_dtype
 @pytest.mark.parametrize("library", ["cupy", "torch"])
 def test_a_gpu_counts_what_the_host_counts(library: str, dtype: Any) -> None:
-    import cupy  # noqa: TID251
-
-    x = random_bits(dtype, 1_000_003)
+    x = random_bits(dtype, fewer(1_000_003, 10_003))
     on_device = cupy.asarray(x.view(f"u{dtype.itemsize}")).view(dtype)
     if library == "torch":
         if not torch.cuda.is_available():
@@ -383,10 +382,8 @@ def test_a_gpu_counts_what_the_host_counts(library: str, dtype: Any) -> None:
     assert c == Calibration().update(x).update(x[::7])
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(interpreted=True)
 def test_a_gpu_counts_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    import cupy  # noqa: TID251
-
     monkeypatch.setattr(calibration, "_GPU_CHUNK", 1000)
     x = random_bits(np.dtype(np.float32), 10_007)
     assert Calibration().update(cupy.asarray(x)) == Calibration().update(x)

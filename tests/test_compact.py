@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cubin import compile_kernel, instructions, lookup_defines, vector_loop
+from gpu import cupy
 from host_cuda import SANITIZERS, Program, mutated
 from samples import assert_same_bits, evaluate
 
@@ -239,11 +240,9 @@ def test_files_pickles_and_immutability(tmp_path: Path) -> None:
         CompactTable._restore(fields, values[:, 0])
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(interpreted=True)
 @every_table
 def test_device_gives_every_result(name: str, dtype: str) -> None:
-    import cupy  # noqa: TID251
-
     table = table_for(name, dtype)
     x = all_inputs(table.dtype)
     assert misrounded(table, cupy.asnumpy(table(cupy.asarray(x)))) == 0

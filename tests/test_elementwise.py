@@ -1,8 +1,13 @@
-"""kernels/elementwise.cu run on the CPU: every element once, nothing else touched, no race."""
+"""kernels/elementwise.cu run on the CPU: every element once, nothing else touched, no race.
+
+Compiled as C++, and as PTX for the GPUs whose instructions or vectors differ.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import ptx
 import pytest
 from host_cuda import FINDINGS, SANITIZERS, Program, mutated
 from samples import assert_same_bits
@@ -28,7 +33,11 @@ def sample(table: LinearTable, count: int) -> np.ndarray:
     return x
 
 
-def check(program: Program, dtype: np.dtype, **layouts: list) -> None:
+PROGRAMS = {"C++": Program(), **{f"sm_{n}": ptx.Program(n) for n in (75, 90, 100)}}
+by_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+
+
+def check(program: Any, dtype: np.dtype, **layouts: list) -> None:
     """The kernel's bits are the NumPy half's for every combination of these launches."""
     table = table_for(dtype)
     for count in layouts.get("counts", [1000]):
@@ -42,17 +51,19 @@ def check(program: Program, dtype: np.dtype, **layouts: list) -> None:
                 assert_same_bits(y, expected)
 
 
+@by_program
 @every_dtype
-def test_odd_sizes(dtype: np.dtype) -> None:
+def test_odd_sizes(dtype: np.dtype, program: Any) -> None:
     counts = [1, 2, 3, 7, 8, 9, 15, 16, 17, 63, 255, 1023, 4097]
-    check(Program(), dtype, counts=counts, offsets=[(0, 0), (3, 3)])
+    check(program, dtype, counts=counts, offsets=[(0, 0), (3, 3)])
 
 
+@by_program
 @every_dtype
-def test_misaligned_and_in_place(dtype: np.dtype) -> None:
+def test_misaligned_and_in_place(dtype: np.dtype, program: Any) -> None:
     lanes = 16 // dtype.itemsize
     offsets = [(i, j) for i in range(lanes) for j in {i, 0, lanes - 1}]
-    check(Program(), dtype, counts=[5, 700], offsets=[*offsets, *((i, None) for i in range(lanes))])
+    check(program, dtype, counts=[5, 700], offsets=[*offsets, *((i, None) for i in range(lanes))])
 
 
 @pytest.mark.parametrize("dtype", [DTYPES[0], DTYPES[3]], ids=lambda d: d.name)

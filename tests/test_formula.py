@@ -7,6 +7,7 @@ import host_cuda
 import numpy as np
 import pytest
 from cubin import ARCHITECTURES, compile_kernel, instructions, resources, vector_loop
+from gpu import cupy, fewer
 from samples import bits
 from scipy import special
 
@@ -99,6 +100,15 @@ def test_as_wrong_as_it_says(name: str) -> None:
     error = np.abs(run(name, x) - exact(name, x)) / np.maximum(np.abs(x), 1)
     assert error.max() <= ERRORS[name]
     assert error.max() >= ERRORS[name] / 8  # so that the figure says something
+
+
+@pytest.mark.gpu(interpreted=True)
+@by_formula
+def test_a_device_computes_it(name: str) -> None:
+    x = np.linspace(-30, 30, fewer(1_000_003, 3003), dtype=np.float32)
+    y = cupy.empty(x.shape, x.dtype)
+    formula.run(name, cupy.asarray(x), y)
+    assert (np.abs(y.get() - exact(name, x)) / np.maximum(np.abs(x), 1)).max() <= ERRORS[name]
 
 
 @pytest.mark.usefixtures("compiler")

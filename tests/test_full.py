@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gpu import cupy
 from host_cuda import SANITIZERS, Program
 from samples import assert_same_bits
 
@@ -51,11 +52,9 @@ def test_only_for_16_bits() -> None:
         tabulate("gelu", "float32", kind="full")
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(interpreted=True)
 @every_dtype
 def test_device_gives_every_result(dtype: np.dtype) -> None:
-    import cupy  # noqa: TID251
-
     table = tabulate("mish", dtype, kind="full")
     x = all_inputs(dtype)
     assert_same_bits(cupy.asnumpy(table(cupy.asarray(x))), table(x))

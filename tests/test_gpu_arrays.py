@@ -13,14 +13,14 @@ import ml_dtypes
 import numpy as np
 import pytest
 import torch  # noqa: TID251
+from gpu import cupy, fewer
 from samples import bits, by_dtype, values
 
 import cupylut
 from cupylut.dtypes import BFLOAT16, all_inputs
 from cupylut.functions import FUNCTIONS
 
-cupy = pytest.importorskip("cupy")
-pytestmark = pytest.mark.gpu
+pytestmark = pytest.mark.gpu(interpreted=True)
 
 by_name = pytest.mark.parametrize("name", FUNCTIONS)
 needs_torch = pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch without CUDA")
@@ -48,9 +48,9 @@ def inputs(dtype: Any) -> Any:
     """All inputs of a 16-bit dtype; for the others random bits and ordinary numbers."""
     if dtype.itemsize == 2:
         return all_inputs(dtype)
-    rng = np.random.default_rng(0)
-    random_bits = np.frombuffer(rng.bytes(500_000 * dtype.itemsize), dtype)
-    ordinary = rng.normal(scale=4, size=500_000).astype(dtype)
+    rng, count = np.random.default_rng(0), fewer(500_000, 2000)
+    random_bits = np.frombuffer(rng.bytes(count * dtype.itemsize), dtype)
+    ordinary = rng.normal(scale=4, size=count).astype(dtype)
     special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan], dtype)
     return np.concatenate([random_bits, ordinary, special])
 
@@ -284,6 +284,7 @@ extern "C" __global__ void spin(long long cycles) {
 CYCLES = 200_000_000  # about a tenth of a second
 
 
+@pytest.mark.gpu
 def test_cupy_work_is_ordered_on_the_current_stream() -> None:
     content = values(10_000, np.float32)
     ready, x = cupy.asarray(content), cupy.zeros(10_000, np.float32)

@@ -1,4 +1,4 @@
-"""device.py's launches without a GPU: CuPy is stood in for, and the kernels run on the CPU."""
+"""device.py's launches without a GPU: on the stand-in for CuPy, which interprets their PTX."""
 
 import os
 import sys
@@ -10,32 +10,32 @@ from typing import Any
 import host_cuda
 import numpy as np
 import pytest
-from samples import assert_same_bits
-from stand_in import (  # noqa: F401
-    ATTRIBUTES,
+from ptx.cupy import (
     COMPILED,
     CURRENT,
+    DEVICE,
     LAUNCHES,
     STREAMS,
     SYNCHRONIZED,
-    Module,
-    as_array,
-    cupy,
-    is_argument,
+    CompileError,
+    RawModule,
+    asarray,
+    empty,
 )
+from samples import assert_same_bits
 from test_linear import inputs
 
 from cupylut import FUNCTIONS, build, defaults, device, quantized, tabulate
 from cupylut.dtypes import DTYPES, all_inputs
 from cupylut.tuning import LONG_INDEX, tuning
 
-pytestmark = pytest.mark.usefixtures("cupy")
+pytestmark = pytest.mark.usefixtures("stand_in", "compiler")
 
 
 def launch(table: Any, x: np.ndarray) -> np.ndarray:
-    source, target = as_array(x), as_array(np.zeros(x.shape, table.result_dtype))
-    device.evaluate(table, source, target)
-    return np.asarray(target)
+    target = empty(x.shape, table.result_dtype)
+    device.evaluate(table, asarray(x), target)
+    return target.get()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: d.name)
@@ -62,17 +62,14 @@ def test_every_kind_of_table(dtype: np.dtype) -> None:
 @pytest.mark.parametrize(("capability", "long_index"), [("100", False), ("90", True)])
 def test_launch_parameters(monkeypatch, capability: str, long_index: bool) -> None:
     """By compute capability, and 64-bit indices for large arrays, in launches of their own."""
-    monkeypatch.setattr(
-        sys.modules["cupy"].cuda, "Device",
-        lambda i: SimpleNamespace(attributes=ATTRIBUTES, compute_capability=capability),
-    )  # fmt: skip
+    monkeypatch.setattr(DEVICE, "compute_capability", capability)
     expected = tuning(int(capability))
     table = tabulate("gelu", "float16", size=50)
-    x = as_array(np.linspace(-6, 6, 5000).astype(np.float16))
-    y = as_array(np.zeros_like(x))
+    x = asarray(np.linspace(-6, 6, 5000).astype(np.float16))
+    y = empty(x.shape, x.dtype)
     prepared = device.launch_of("elementwise", (table,), x.dtype, 0, long_index)
     prepared(x.size, x, y)
-    assert_same_bits(y, table(x))
+    assert_same_bits(y.get(), table(x.get()))
     grid = -(-x.size // (256 * expected.bytes_in_flight // 2))
     assert LAUNCHES[-1][1:3] == ((grid,), (256,))
     assert prepared is device.launch_of("elementwise", (table,), x.dtype, 0, long_index)
@@ -112,25 +109,25 @@ def test_quantized_tables(dtype: str, out_dtype: str, blocks: int) -> None:
 def test_products_and_their_gradients(dtype: np.dtype) -> None:
     real = defaults.compute_dtype(dtype)
     value, slope = tabulate("silu", real), tabulate(FUNCTIONS["silu"].derivative, real, size=99)
-    x, z, g = (as_array(np.linspace(-i, i, 999).astype(dtype)) for i in (9, 2, 3))
-    y, dx, dz = (as_array(np.zeros_like(x)) for _ in range(3))
+    arrays = [np.linspace(-i, i, 999).astype(dtype) for i in (9, 2, 3)]
+    x, z, g = map(asarray, arrays)
+    y, dx, dz = (empty(999, dtype) for _ in range(3))
     device.run("product", (value,), x, z, y)
     device.run("product_gradient", (value, slope), x, z, g, dx, dz)
     launched = [name for name, *_ in LAUNCHES if name.startswith("product")]
     assert launched == ["product", "product_gradient"]
     program = host_cuda.Program()
     tolerance = 1e-12 if dtype == np.float64 else 0  # nodes are those of the C library's exp
-    arrays = [np.asarray(array) for array in (x, z, g)]
     for got, want in (
-        (y, program.product((value,), *arrays[:2])),
-        ((dx, dz), program.product((value, slope), *arrays)),
+        (y.get(), program.product((value,), *arrays[:2])),
+        ((dx.get(), dz.get()), program.product((value, slope), *arrays)),
     ):
         wide = np.asarray(got, np.float64), np.asarray(want, np.float64)
         np.testing.assert_allclose(*wide, tolerance, tolerance)
 
 
-def addresses(*arrays: np.ndarray) -> list[int]:
-    return [array.ctypes.data for array in arrays]
+def addresses(*arrays: Any) -> list[int]:
+    return [array.data.ptr for array in arrays]
 
 
 @pytest.mark.parametrize("dtype", DTYPES[1:3], ids=lambda d: d.name)
@@ -139,10 +136,10 @@ def test_arrays_at_addresses_on_a_stream(dtype: np.dtype) -> None:
     table = tabulate("silu", size=50)
     x, z = (np.linspace(-i, i, 999).astype(dtype) for i in (9, 2))
     for stream in (7, 8, 7):
-        y = np.zeros_like(x)
-        where = addresses(x, z, y)
+        arrays = asarray(x), asarray(z), empty(999, dtype)
+        where = addresses(*arrays)
         device.run_at(0, stream, "product", (table,), dtype, x.size, *where)
-        assert_same_bits(y, host_cuda.Program().product((table,), x, z))
+        assert_same_bits(arrays[2].get(), host_cuda.Program().product((table,), x, z))
         assert STREAMS[-1].ptr == stream
     assert SYNCHRONIZED == [7]
     assert [name for name, *_ in LAUNCHES] == ["nodes", "lines_float32"] + 3 * ["product"]
@@ -153,7 +150,7 @@ def test_arrays_at_addresses_on_a_stream(dtype: np.dtype) -> None:
 
 def test_the_default_stream_is_another_one_on_each_device() -> None:
     table = tabulate("silu", size=50)
-    x = np.linspace(-9, 9, 99, dtype=table.dtype)
+    x = asarray(np.linspace(-9, 9, 99, dtype=table.dtype))
     used = []
     for current in (0, 1, 0):
         device.run_at(current, 0, "elementwise", (table,), x.dtype, x.size, *addresses(x, x))
@@ -163,8 +160,8 @@ def test_the_default_stream_is_another_one_on_each_device() -> None:
 
 def test_no_table_is_made_while_a_graph_is_captured() -> None:
     table = tabulate("silu", "bfloat16")
-    x = np.linspace(-9, 9, 99).astype(table.dtype)
-    y = np.zeros_like(x)
+    x = asarray(np.linspace(-9, 9, 99).astype(table.dtype))
+    y = empty(99, table.dtype)
     for stream in (13, 5, 13):
         captured, ready = stream == 13, bool(LAUNCHES)
         arguments = (0, stream, "elementwise", (table,), table.dtype, x.size, *addresses(x, y))
@@ -174,7 +171,7 @@ def test_no_table_is_made_while_a_graph_is_captured() -> None:
         else:
             device.run_at(*arguments)
     assert len(LAUNCHES) == 2
-    assert_same_bits(y, host_cuda.Program().elementwise(table, x))
+    assert_same_bits(y.get(), host_cuda.Program().elementwise(table, x.get()))
 
 
 def test_the_device_builds_what_the_host_builds() -> None:
@@ -182,7 +179,7 @@ def test_the_device_builds_what_the_host_builds() -> None:
         table = tabulate("softplus", size=500, nodes=nodes)
         entries = build.device_entries(table, 0)
         assert [name for name, *_ in LAUNCHES] == ["nodes", "lines_float32"]
-        np.testing.assert_allclose(entries, table.entries, rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(entries.get(), table.entries, rtol=1e-6, atol=1e-12)
         LAUNCHES.clear()
 
 
@@ -240,7 +237,7 @@ def test_threads_share_one_compilation() -> None:
 def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """No memory, copy, synchronisation or device is asked of CuPy: it is not there any more."""
     table, other = tabulate("gelu", "bfloat16"), tabulate("silu")
-    x, y = (as_array(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
+    x, y = (asarray(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
     calls = [
         lambda: device.evaluate(table, x, y),
         lambda: device.run_at(0, 7, "elementwise", (table,), x.dtype, x.size, *addresses(x, y)),
@@ -258,20 +255,20 @@ def test_a_resident_table_costs_a_launch_and_nothing_else(monkeypatch: pytest.Mo
 
 
 def test_tables_for_products_are_for_nothing_else() -> None:
-    x = as_array(np.zeros(3, DTYPES[1]))
+    x = asarray(np.zeros(3, DTYPES[1]))
     table = defaults.product_table("gelu", x.dtype)
     with pytest.raises(TypeError, match=r"UnroundedTable\(gelu.*is for products on a GPU"):
-        device.evaluate(table, x, as_array(np.zeros(3, np.float32)))
+        device.evaluate(table, x, empty(3, np.float32))
 
 
 def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is launched for."""
     uploaded = []
     monkeypatch.setattr(
-        sys.modules["cupy"], "array", lambda x: uploaded.append(x.nbytes) or as_array(x)
+        sys.modules["cupy"], "array", lambda x: uploaded.append(x.nbytes) or asarray(x)
     )
     table = tabulate("silu", "float32")
-    x, y = (as_array(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
+    x, y = (asarray(np.linspace(-9, 9, 99).astype(table.dtype)) for _ in range(2))
     device.evaluate(table, x, y)
     device.run("product", (table,), x, x, y)
     device.launch_of("elementwise", (table,), x.dtype, 0, long_index=True)
@@ -279,10 +276,11 @@ def test_a_table_lies_on_a_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Unwritable(Module):
+    class Unwritable(RawModule):
         def compile(self) -> None:
             if "CUPY_CACHE_IN_MEMORY" not in os.environ:
                 raise PermissionError("~/.cupy")
+            super().compile()
 
     monkeypatch.delenv("CUPY_CACHE_IN_MEMORY", raising=False)
     monkeypatch.setattr(sys.modules["cupy"], "RawModule", Unwritable)
@@ -296,11 +294,11 @@ def test_an_unwritable_cache_is_done_without(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_failed_compile_names_the_kernel(
     in_memory: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing(Module):
+    class Failing(RawModule):
         def compile(self) -> None:
             if in_memory and "CUPY_CACHE_IN_MEMORY" not in os.environ:
                 raise PermissionError("~/.cupy")
-            raise OverflowError('linear.cuh(7): error: identifier "foo" is undefined')
+            raise CompileError('linear.cuh(7): error: identifier "foo" is undefined')
 
     monkeypatch.delenv("CUPY_CACHE_IN_MEMORY", raising=False)
     monkeypatch.setattr(sys.modules["cupy"], "RawModule", Failing)

@@ -1,58 +1,52 @@
-"""The launches of kernels that know of rows, with the stand-in for CuPy of test_launch.py."""
+"""The launches of kernels that know of rows, as in test_launch.py."""
 
 import importlib
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from stand_in import ROWS, as_array, cupy  # noqa: F401  (a fixture)
+from ptx.cupy import LAUNCHES, asarray, empty
 
 from cupylut import gated, rows, tabulate
 
-pytestmark = pytest.mark.usefixtures("cupy")
+pytestmark = pytest.mark.usefixtures("stand_in")
 
 fused = importlib.import_module("cupylut.fused")  # which the function of that name hides
 
 
-def test_packed_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each half by its address; more elements than fit a launch in several."""
-    table = tabulate("silu", size=50)
-    packed, y = (as_array(np.zeros((6, n), np.float32)) for n in (16, 8))
-    x, z = gated.halves(packed, False)
-    monkeypatch.setattr(gated, "np", SimpleNamespace(ndarray=()))  # as if of a device
-    gated.product(table, x, z, y)
-    name, _, grid, block, shared, args = ROWS.pop()
-    assert (name, grid, block, shared) == ("packed_product", 1, 256, table.entries.nbytes)
-    where = packed.ctypes.data
-    assert [a.ctypes.data for a in args[:3]] == [where + 32, where, y.ctypes.data]
-    assert args[3].tobytes() == np.uint32([8, 1 << 31, 34]).tobytes()
-    assert args[4] == 48
-    assert type(args[4]) is np.uint32
-    monkeypatch.setattr(rows, "LARGEST", 20)
-    gated.product(table, x, z, y)
-    assert [(int(args[4]), args[2].ctypes.data - y.ctypes.data) for *_, args in ROWS] == [
-        (16, 0), (16, 64), (16, 128)
-    ]  # fmt: skip
+def random(*shape: int) -> Any:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def launches() -> list[Any]:
+    """The name and grid of those of a table, once it is there."""
+    return [(name, *grid) for name, grid, *_ in LAUNCHES if name not in ("nodes", "lines_float32")]
+
+
+@pytest.mark.parametrize("gate_first", [True, False])
+@pytest.mark.parametrize(("largest", "times"), [(1000, 1), (20, 3)])
+def test_packed_halves(
+    gate_first: bool, largest: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More elements than fit a launch in several."""
+    monkeypatch.setattr(rows, "LARGEST", largest)
+    table, packed = tabulate("silu", size=50), random(6, 16)
+    y, there = np.empty((6, 8), np.float32), empty((6, 8), np.float32)
+    gated.product(table, *gated.halves(packed, gate_first), y)
+    gated.product(table, *gated.halves(asarray(packed), gate_first), there)
+    np.testing.assert_allclose(there.get(), y, rtol=1e-6, atol=1e-7)
+    assert launches() == times * [("packed_product", 1)]
 
 
 def test_operands_in_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = tabulate("silu", size=50)
-    y = as_array(np.zeros((6, 8), np.float32))
+    """In place, in several launches, with the kernel that has what is there."""
     monkeypatch.setattr(rows, "LARGEST", 20)
-    monkeypatch.setattr(fused, "np", SimpleNamespace(ndarray=(), errstate=np.errstate))
-    bias = as_array(np.zeros(8, np.float32))
-    fused.evaluate(table, y, y, bias=bias, scale=0.5)
-    (name, macros, *_, args), *others = ROWS
-    assert len(others) == 2
-    assert name == "fused_activation"
-    assert macros["BIAS"] == macros["NUMBER"] == "true"
-    assert not {"SCALE", "FACTOR", "RESIDUAL"} & set(macros)
-    assert [a.ctypes.data for a in (args[0], args[1], args[5])] == [
-        y.ctypes.data, bias.ctypes.data, y.ctypes.data
-    ]  # fmt: skip
-    assert args[2:5] == (0, 0, 0)
-    assert (type(args[6]), float(args[6]), int(args[8])) == (np.float32, 0.5, 16)
-    assert args[7].tobytes() == np.uint32([8, 1 << 31, 34]).tobytes()
+    table, x, bias = tabulate("silu", size=50), random(6, 8), random(8)
+    there = asarray(x)
+    fused.evaluate(table, there, there, bias=asarray(bias), scale=0.5)
+    fused.evaluate(table, x, x, bias=bias, scale=0.5)
+    np.testing.assert_allclose(there.get(), x, rtol=1e-6, atol=1e-7)
+    assert launches() == 3 * [("fused_activation", 1)]
 
 
 @pytest.mark.parametrize("scale", [-0.0, 1e300, 2.0, np.nan])

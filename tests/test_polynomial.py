@@ -11,6 +11,7 @@ from pathlib import Path
 import host_cuda
 import numpy as np
 import pytest
+from gpu import cupy
 from host_cuda import mutated
 from samples import assert_same_bits, evaluate
 from scipy.special import expit
@@ -279,11 +280,9 @@ def test_immutable() -> None:
             array[0] = 1
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu(interpreted=True)
 @every_function
 def test_device_computes_the_bits_of_the_kernel_on_the_cpu(name: str, compiler: str) -> None:
-    import cupy  # noqa: TID251
-
     table = table_for(name)
     x = inputs(table)
     y = cupy.asnumpy(table(cupy.asarray(x)))

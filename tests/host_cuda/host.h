@@ -121,12 +121,14 @@ inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
     return shift % 32 ? high << shift % 32 | low >> (32 - shift % 32) : high;
 }
 
-// As on the GPU, +0 is larger than −0.
+// As on the GPU, +0 is larger than −0, and a signalling NaN is one that the other operand replaces.
 inline float minimum(float a, float b) {
-    return a == b ? (std::signbit(a) ? a : b) : std::fmin(a, b);
+    if (std::isnan(a)) return b;
+    return a < b || std::isnan(b) || (a == b && std::signbit(a)) ? a : b;
 }
 inline float maximum(float a, float b) {
-    return a == b ? (std::signbit(a) ? b : a) : std::fmax(a, b);
+    if (std::isnan(a)) return b;
+    return a > b || std::isnan(b) || (a == b && !std::signbit(a)) ? a : b;
 }
 
 inline float positive_part(float x) { return x < 0 ? -0.0f : x; }
