@@ -1,6 +1,7 @@
 """Which table a function is evaluated with where nobody chose one, and its gradient.
 
-Each is made once, and kept as long as the process runs.
+Each is made once, and kept as long as the process runs. So it is where its name has come to mean
+another function: a captured CUDA graph holds the table's address.
 """
 
 from contextlib import suppress
@@ -19,8 +20,30 @@ from .tabulate import tabulate
 @lru_cache(maxsize=1024)
 def default_table(function: str | Function, dtype: DType) -> Table:
     """The table that `cupylut.<function>(x)` evaluates, for a function or its key."""
-    if isinstance(function, str):
-        return default_table(as_function(function), dtype)
+    return _default_table(as_function(function), dtype)
+
+
+@lru_cache(maxsize=1024)
+def product_table(function: str | Function, dtype: DType) -> Table:
+    """The table of f that products with arrays of this dtype take f from, not yet rounded to it.
+
+    An `UnroundedTable` for bfloat16 arrays, where the function has one; else the default table of
+    float32, or of float64.
+    """
+    if dtype == BFLOAT16:
+        with suppress(ValueError):
+            return _unrounded_table(as_function(function))
+    return default_table(function, compute_dtype(dtype))
+
+
+def forget_names() -> None:
+    """Look every name up again at its next call, since one has another function now."""
+    default_table.cache_clear()
+    product_table.cache_clear()
+
+
+@lru_cache(maxsize=1024)
+def _default_table(function: Function, dtype: DType) -> Table:
     try:
         table = tabulate(function, dtype)
     except ValueError as error:
@@ -35,20 +58,10 @@ def default_table(function: str | Function, dtype: DType) -> Table:
 
 
 @lru_cache(maxsize=1024)
-def product_table(function: str | Function, dtype: DType) -> Table:
-    """The table of f that products with arrays of this dtype take f from, not yet rounded to it.
-
-    An `UnroundedTable` for bfloat16 arrays, where the function has one; else the default table of
-    float32, or of float64.
-    """
-    if isinstance(function, str):
-        return product_table(as_function(function), dtype)
-    if dtype == BFLOAT16:
-        with suppress(ValueError):
-            table = UnroundedTable.build(function)
-            _functions[table] = function
-            return table
-    return default_table(function, compute_dtype(dtype))
+def _unrounded_table(function: Function) -> Table:
+    table = UnroundedTable.build(function)
+    _functions[table] = function
+    return table
 
 
 def compute_dtype(dtype: DType) -> DType:

@@ -107,12 +107,16 @@ def declare(function: Function) -> Function:
     it has a ``curvature`` too. Its tables are made when they are first needed. What was saved or
     exported with it asks for the declaration where it is loaded.
 
+    A name may be declared again, as by a cell of a notebook that runs twice. From then on it means
+    the new function, also in PyTorch's modules and compiled graphs, which hold the name, and in
+    backward passes still to come. Tables that were made before keep their function, and so do
+    programs that hold tables: those of `jax.jit`, and CUDA graphs.
+
     function: with a name as of a variable, which none of the library's functions has, nor ends in
     "_derivative", or in "_second", as the names of derivatives begin.
 
-    Raises TypeError for what is no `Function`, ValueError for any other name, or one that another
-    function was declared by (tables and compiled programs may hold that), and for a gradient or
-    curvature that is not what differences come to.
+    Raises TypeError for what is no `Function`, ValueError for any other name, and for a gradient or
+    curvature that is not what differences come to; then the name means what it did before.
 
     >>> import cupylut, numpy as np
     >>> slope = lambda x: 1 / (1 + x * x)
@@ -130,8 +134,10 @@ def declare(function: Function) -> Function:
         )
     for f in _and_derivatives(function):
         _check_derivative(f)
-    if _OWN.setdefault(name, function) != function:
-        raise ValueError(f"another function was declared as {name!r}: give this one another name")
+    from .defaults import forget_names  # above this module
+
+    _OWN[name] = function
+    forget_names()
     return function
 
 

@@ -1,6 +1,7 @@
 """declare: functions of the user by name, with their derivatives."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from samples import assert_same_bits
 import cupylut
 from cupylut import Function, Tail, declare, names, tabulate
 from cupylut.declaration import IDENTITY
+from cupylut.defaults import default_table, derivative_table, product_table
 from cupylut.dtypes import BFLOAT16, FLOAT32, all_inputs, round_to, ulp, widened
 from cupylut.functions import FUNCTIONS
 from cupylut.names import as_function, is_declared, is_known, with_derivatives
@@ -60,14 +62,75 @@ def test_what_cannot_be_declared() -> None:
     for name in refused:
         with pytest.raises(ValueError, match="cannot be declared: give one as of a variable"):
             declare(replace(LISHT, name=name))
-    with pytest.raises(ValueError, match="another function was declared as 'own_lisht'"):
-        declare(replace(LISHT, kinks=(1.0,)))
     assert as_function("own_lisht") is LISHT
     for unknown in ("own_lish", "own_bare_derivative"):
         with pytest.raises(ValueError, match=r"own_lisht|derivative of own_bare was not declared"):
             tabulate(unknown)
     with pytest.raises(ValueError, match=r"did you mean 'own_lisht'.*cupylut\.declare makes it"):
         tabulate("own_lish")
+
+
+def steep(k: float) -> Function:
+    """tanh(k·x), by callables that are never equal, as in a cell of a notebook that runs again."""
+    gradient = lambda x: k * sech2(k * x)  # noqa: E731
+    return Function("own_steep", "tanh(k·x)", lambda x: np.tanh(k * x), -1, 1, gradient=gradient)
+
+
+def test_a_name_that_is_declared_again_means_the_new_function() -> None:
+    gelu, x = default_table("gelu", FLOAT32), X.astype(np.float32)
+    tables = {}
+    for k in (1, 2):
+        f = declare(steep(k))
+        assert as_function("own_steep") is f
+        assert as_function("own_steep_derivative") == f.derivative
+        tables[k] = tabulate("own_steep"), default_table("own_steep", FLOAT32)
+        for y in (tables[k][0](x), cupylut.fused("own_steep", x)):
+            np.testing.assert_allclose(y, np.tanh(k * X), atol=1e-6)
+        wide = product_table("own_steep", BFLOAT16)
+        slope = derivative_table(wide)(x.astype(BFLOAT16))
+        assert slope.max() == default_table("own_steep_derivative", FLOAT32)(np.float32(0)) == k
+    for table in tables[1]:  # what was made before stays what it is
+        np.testing.assert_allclose(table(x), np.tanh(X), atol=1e-6)
+        assert table.report.max_abs < 1e-6
+    assert derivative_table(tables[1][1])(np.float32(0)) == 1
+    assert default_table("gelu", FLOAT32) is gelu  # and nothing is made again for other names
+    with pytest.raises(ValueError, match="differences of own_steep"):
+        declare(replace(steep(3), gradient=np.cosh))
+    assert as_function("own_steep") is f
+    declare(replace(f, gradient=None))
+    with pytest.raises(ValueError, match="derivative of own_steep was not declared"):
+        tabulate("own_steep_derivative")
+
+
+def test_pytorch_takes_the_function_declared_last() -> None:
+    torch = pytest.importorskip("torch")
+    declare(steep(1))
+    act = cupylut.torch.Activation("own_steep")
+    compiled = torch.compile(
+        lambda x: act(x) + cupylut.fused("own_steep", x, scale=2.0),
+        backend="aot_eager",
+        fullgraph=True,
+    )
+    for k in (1, 2, 3):
+        declare(steep(k))
+        x = torch.from_numpy(X).requires_grad_()
+        for y, factor in ((act(x), 1), (compiled(x), 3)):
+            assert torch.allclose(y, factor * torch.tanh(k * x), atol=1e-9)
+            (dx,) = torch.autograd.grad(y.sum(), x)
+            assert torch.allclose(dx, factor * torch.from_numpy(k * sech2(k * X)), atol=1e-9)
+
+
+def test_jax_keeps_the_function_that_it_compiled() -> None:
+    jax = pytest.importorskip("jax")
+    x = X.astype(np.float32)
+    declare(steep(1))
+    compiled = jax.jit(partial(cupylut.fused, "own_steep"))
+    compiled(x)
+    declare(steep(2))
+    np.testing.assert_allclose(compiled(x), np.tanh(X), atol=1e-6)
+    f = partial(cupylut.fused, "own_steep")
+    np.testing.assert_allclose(jax.jit(f)(x), np.tanh(2 * X), atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(f))(x), 2 * sech2(2 * X), atol=1e-6)
 
 
 def test_gradients_are_functions_of_arrays_as_references_are() -> None:
