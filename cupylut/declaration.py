@@ -68,6 +68,22 @@ def as_tail(tail: "float | str | Tail", side: str) -> Tail:
     return Tail(0.0, intercept)
 
 
+class _TailField:
+    """A field of `Function`: given as `as_tail` takes it or None, and read as a `Tail` or None."""
+
+    def __set_name__(self, owner: type, side: str) -> None:
+        self.side = side
+
+    def __get__(self, function: "Function | None", owner: type) -> Tail | None:
+        if function is None:
+            raise AttributeError(self.side)  # tells the dataclass that there is no default
+        tail: Tail | None = vars(function)[self.side]
+        return tail
+
+    def __set__(self, function: "Function", tail: float | str | Tail | None) -> None:
+        vars(function)[self.side] = None if tail is None else as_tail(tail, self.side)
+
+
 def _to_odd(y: NDArray[Any]) -> Float64Array:
     """y rounded to odd: where float64 cannot hold y, the neighbour whose last bit is 1.
 
@@ -103,12 +119,13 @@ class Function:
     """A function of one real variable.
 
     Called with anything `numpy.asarray` takes, it returns the float64 reference, NaN for NaN, and
-    at ±inf the limit given by the tail (never NaN). `left` and `right` are the straight lines
-    that it approaches, or None where it approaches none, as x² does not. `gradient` and `curvature`
-    are the float64 references of f′ and f″; `kinks` are the points where branches meet, so that f″
-    jumps. `parameters` follow x in calls of all references. `cuda` is the function as a C++
-    expression in the double ``x``; without it, node values are uploaded instead of computed on the
-    device. `source` is where the function was described.
+    at ±inf the limit given by the tail (never NaN). `left` and `right` are the straight lines that
+    it approaches, or None where it approaches none, as x² does not; they are given as numbers
+    (constants), "identity" or a `Tail`, and are a `Tail` then. `gradient` and `curvature` are the
+    float64 references of f′ and f″; `kinks` are the points where branches meet, so that f″ jumps.
+    `parameters` follow x in calls of all references. `cuda` is the function as a C++ expression in
+    the double ``x``; without it, node values are uploaded instead of computed on the device.
+    `source` is where the function was described.
 
     >>> from cupylut import FUNCTIONS
     >>> FUNCTIONS["gelu"]([-np.inf, -1.0, 0.0, np.inf])
@@ -120,8 +137,8 @@ class Function:
     name: str
     formula: str
     reference: Reference
-    left: Tail | None
-    right: Tail | None
+    left: _TailField = _TailField()
+    right: _TailField = _TailField()
     gradient: Reference | None = None
     curvature: Reference | None = None
     symmetry: Symmetry = "none"
@@ -135,9 +152,6 @@ class Function:
             raise ValueError(
                 f"symmetry={self.symmetry!r}: choose one of {', '.join(get_args(Symmetry))}"
             )
-        for side in ("left", "right"):
-            if (tail := getattr(self, side)) is not None:
-                object.__setattr__(self, side, as_tail(tail, side))
 
     def __call__(self, x: ArrayLike) -> Float64Array:
         """f(x) in float64."""

@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -164,6 +165,18 @@ def test_a_callable_needs_tails() -> None:
         as_function("gelu", left=0.0)
     with pytest.raises(TypeError, match="a name or a callable"):
         as_function(3)
+
+
+def test_a_function_makes_its_tails_of_what_it_is_given() -> None:
+    f = Function("f", "", np.arctan, -1, "identity")
+    assert (f.left, f.right) == (Tail(0.0, -1.0), IDENTITY)
+    assert replace(f, left=None).left is None
+    with pytest.raises(ValueError, match=r"^right='flat' is not a tail"):
+        replace(f, right="flat")
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'right'"):
+        Function("f", "", np.arctan, -1)
+    with pytest.raises(FrozenInstanceError):
+        f.left = IDENTITY
 
 
 def test_a_callable_may_work_in_place() -> None:

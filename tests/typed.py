@@ -28,3 +28,8 @@ def program(x: NDArray[np.float32]) -> None:
     assert_type(table.report.max_abs, float)
     assert_type(cupylut.search("gelu").lo, float)
     assert_type(sum([cupylut.Calibration(x)], cupylut.Calibration()), cupylut.Calibration)
+
+    f = cupylut.Function("f", "max(x, −1)", lambda v: np.maximum(v, -1), -1.0, right="identity")
+    assert_type(f.left, cupylut.Tail | None)
+    cupylut.Function("f", "x²", np.square, left=None, right=cupylut.Tail(1.0, 0.0))
+    cupylut.Function("f", "x²", np.square, left=[0.0], right=1)  # type: ignore[arg-type]
