@@ -19,8 +19,8 @@ from ..accuracy import correctly_rounded
 from ..declaration import Float64Array
 from ..dtypes import DType, all_inputs, widened
 from ..functions import FUNCTIONS
-from ..tables.compact import SEGMENTS, Layout
-from ..tables.floating import Float32Array, multiply_add
+from ..tables.compact import SEGMENTS, Layout, gate, simulate
+from ..tables.floating import Float32Array
 from ..tables.shipped import unparse
 
 EPSILON = 2.0**-24  # what rounding to float32 changes, at most, relative to the result
@@ -49,25 +49,6 @@ DESIGNS = {
     ("silu", "bfloat16"): Design(degree=3, squarings=4, offset=1.5, shift=20),
     ("quick_gelu", "bfloat16"): Design(degree=3, squarings=4, offset=1.5, shift=20),
 }
-
-
-def gate(coefficients: Float32Array, squarings: int, t: Float64Array) -> Float32Array:
-    """q(t) as the kernel computes it, with coefficients c0, c1, … along the last axis."""
-    *lower, p = np.moveaxis(coefficients, -1, 0)
-    for c in reversed(lower):
-        p = multiply_add(p, t, c)
-    for _ in range(squarings):
-        p = p * p
-    return np.asarray(p)
-
-
-def simulate(layout: Layout, coefficients: Float32Array, x: NDArray[Any]) -> NDArray[Any]:
-    """The kernel's results for finite numbers of a 16-bit dtype, to the bit."""
-    wide = widened(x)
-    t = np.minimum(np.abs(wide), layout.limit)
-    q = gate(coefficients[layout.segment(t)], layout.squarings, t)
-    y = multiply_add(-t, q, np.where(wide < 0, -0.0, wide), up=True)
-    return y.astype(x.dtype)
 
 
 def numbers(name: str, dtype: DType) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -25,8 +25,8 @@ KINDS: dict[str, type[Table]] = {**SETTLED, LinearTable.kind: LinearTable}
 def load(path: str | os.PathLike[str]) -> Table:
     """Read a table that `table.save(path)` wrote.
 
-    Raises ValueError where the file is damaged, or was not written by this library, and OSError
-    where it cannot be read.
+    Raises ValueError where the file is damaged, was not written by this library, or holds what is
+    no table, and OSError where it cannot be read.
 
     >>> import cupylut, os, tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), "gelu.npz")
@@ -38,5 +38,5 @@ def load(path: str | os.PathLike[str]) -> Table:
     try:
         kinds = KINDS | {cls.kind: cls for cls in (QuantizedTable, UnroundedTable)}
         return kinds[fields["kind"]]._restore(fields, values)
-    except (KeyError, TypeError) as error:
+    except (LookupError, TypeError, OverflowError) as error:
         raise ValueError(f"{os.fspath(path)!r} holds no table of a known kind: {error}") from error

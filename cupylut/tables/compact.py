@@ -44,8 +44,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import ErrorReport
-from ..declaration import Function
-from ..dtypes import DType, as_dtype, widened
+from ..declaration import Float64Array, Function
+from ..dtypes import DType, all_inputs, as_dtype, widened
 from ..functions import FUNCTIONS
 from .chunks import gather
 from .direct import DirectTable, Patterns
@@ -80,6 +80,25 @@ class Layout:
         position = multiply_add(t, np.float32(self.scale), np.float32(self.offset))
         patterns = np.ascontiguousarray(position).view(np.uint32)
         return (patterns >> self.shift).astype(np.int64) - self.first
+
+
+def gate(coefficients: Float32Array, squarings: int, t: Float64Array) -> Float32Array:
+    """q(t) as the kernel computes it, with coefficients c0, c1, … along the last axis."""
+    *lower, p = np.moveaxis(coefficients, -1, 0)
+    for c in reversed(lower):
+        p = multiply_add(p, t, c)
+    for _ in range(squarings):
+        p = p * p
+    return np.asarray(p)
+
+
+def simulate(layout: Layout, coefficients: Float32Array, x: NDArray[Any]) -> NDArray[Any]:
+    """The kernel's results for finite numbers of a 16-bit dtype, to the bit."""
+    wide = widened(x)
+    t = np.minimum(np.abs(wide), layout.limit)
+    q = gate(coefficients[layout.segment(t)], layout.squarings, t)
+    y = multiply_add(-t, q, np.where(wide < 0, -0.0, wide), up=True)
+    return y.astype(x.dtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -167,10 +186,24 @@ class CompactTable(Table):
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         check_values(values, np.float32, None, None)
-        if len(values) > SEGMENTS:
-            raise ValueError(f"at most {SEGMENTS} segments expected, not {len(values)}")
         function, dtype = FUNCTIONS[fields["name"]], as_dtype(fields["dtype"])
-        return cls._of(function, dtype, _layout(fields), values)
+        table = cls._of(function, dtype, _layout(fields), values)
+        table._check()
+        return table
+
+    def _check(self) -> None:
+        """Raise ValueError where the kernel would not give the results, which are f's own here."""
+        x = all_inputs(self.dtype)
+        x = x[np.isfinite(widened(x))]
+        count = 1 + int(self.places(x).max())
+        if not len(self.coefficients) == count <= SEGMENTS:
+            raise ValueError(f"{count} segments laid out, {len(self.coefficients)} given")
+        if not 0 <= self.layout.squarings < 8:
+            raise ValueError(f"{self.layout.squarings} squarings, where 1 to 5 are enough")
+        with np.errstate(all="ignore"):
+            found = simulate(self.layout, self.coefficients, x)
+        if (found.view(np.uint16) != self.results[x.view(np.uint16)]).any():
+            raise ValueError(f"the polynomials are not those of {self.name} in {self.dtype.name}")
 
 
 def _layout(fields: dict[str, Any]) -> Layout:

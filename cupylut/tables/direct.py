@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ..accuracy import ErrorReport, correctly_rounded, error_report
 from ..declaration import Function
-from ..dtypes import DType, all_inputs, as_dtype, widened
+from ..dtypes import BFLOAT16, FLOAT16, DType, all_inputs, as_dtype, widened
 from .chunks import gather
 from .floating import multiply_add
 from .table import Table, check_values, read_only
@@ -204,7 +204,7 @@ class DirectTable(Table):
         check_values(values, np.uint16, 65536)
         return cls(
             name=str(fields["name"]),
-            dtype=as_dtype(fields["dtype"]),
+            dtype=as_dtype(fields["dtype"], (FLOAT16, BFLOAT16)),
             results=values,
             slope=float(fields["slope"]),
             report=ErrorReport(**fields["report"]),

@@ -28,7 +28,7 @@ takes the same coefficients in float64 and rounds once, or in most places cubics
 keep the promise.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self, TypeAlias
 
@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..accuracy import UNMEASURED, ErrorReport, probe_points
 from ..declaration import Float64Array, Function
-from ..dtypes import DType, as_dtype
+from ..dtypes import FLOAT32, DType, as_dtype
 from .cubics import CHUNK, Cubics
 from .shipped import is_shipped, shipped
 from .table import Table, check_values, read_only
@@ -181,11 +181,17 @@ class GateTable(Table):
 
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
+        dtype = as_dtype(fields["dtype"], (FLOAT32,))
         layout = Layout(**{key: float(fields[key]) for key in Layout.__annotations__})
+        numbers = np.array(astuple(layout))
+        with np.errstate(over="ignore"):
+            exact = (numbers == numbers.astype(np.float32)) & (numbers > 0) & (numbers < np.inf)
+        if not exact.all() or np.frexp(layout.step)[0] != 0.5:
+            raise ValueError(f"{layout}: give positive numbers of float32, the step a power of 2")
         check_values(values, np.uint32, layout.count, WORDS)
         return cls(
             name=str(fields["name"]),
-            dtype=as_dtype(fields["dtype"]),
+            dtype=dtype,
             layout=layout,
             words=values,
             worst_ulp=float(fields["worst_ulp"]),

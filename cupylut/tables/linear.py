@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..accuracy import UNMEASURED, ErrorReport, probe_points
-from ..declaration import Float64Array, Function, Tail
+from ..declaration import Float64Array, Function, Tail, as_tail
 from ..dtypes import FLOAT32, FLOAT64, DType, all_inputs, as_dtype, ulp, widened
 from .chunks import CHUNK, gather
 from .table import Table, check_values, read_only
@@ -283,8 +283,8 @@ class LinearTable(Table):
             hi=float(fields["hi"]),
             nodes=fields["nodes"],
             values=values,
-            left=Tail(*fields["left"]),
-            right=Tail(*fields["right"]),
+            left=as_tail(Tail(*fields["left"]), "left"),
+            right=as_tail(Tail(*fields["right"]), "right"),
             keeps_zero=bool(fields["keeps_zero"]),
             report=ErrorReport(**fields["report"]),
         )

@@ -256,16 +256,25 @@ class PolynomialTable(Table):
 
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
-        dtype = as_dtype(fields["dtype"])
+        dtype = as_dtype(fields["dtype"], _REALS)
         check_values(values, dtype, None, None)
+        if values.shape[1] < 3:
+            raise ValueError(f"{values.shape[1]} numbers a row are no polynomial: c0, rest, c1, …")
 
-        def side(numbers: dict[str, Any]) -> Side:
-            of_layout = {key: numbers[key] for key in ("offset", "bits", "limit")}
-            others = {key: numbers[key] for key in numbers.keys() - of_layout.keys()}
-            found = Side(Layout(dtype, **of_layout), **others)
-            if not 0 <= found.entry <= len(values) - found.layout.count:
-                raise ValueError(f"{found.layout.count} segments expected")
-            return found
+        def side(name: str) -> Side:
+            numbers = {key: float(number) for key, number in fields[name].items()}
+            offset, bits, limit = (numbers.pop(key) for key in ("offset", "bits", "limit"))
+            layout = Layout(dtype, offset, int(bits), limit)
+            entry = int(numbers.pop("entry"))
+            # Of another sign, a + offset would have numbers far below those of the segments.
+            laid_out = limit > 0 and (0 <= offset < np.inf or limit <= -offset < np.inf)
+            if not (laid_out and 0 < layout.shift < 32):
+                raise ValueError(f"the segments of the {name} side cannot be laid out: {layout}")
+            if not 0 <= entry <= len(values) - layout.count:
+                raise ValueError(
+                    f"{layout.count} segments of the {name} side are not among {len(values)} rows"
+                )
+            return Side(layout, entry=entry, **numbers)
 
         lo, hi = fields["domain"]
         return cls(
@@ -273,8 +282,8 @@ class PolynomialTable(Table):
             dtype=dtype,
             product=bool(fields["product"]),
             closed=bool(fields.get("closed", False)),
-            left=side(fields["left"]),
-            right=side(fields["right"]),
+            left=side("left"),
+            right=side("right"),
             rows=values.astype(np.float64),
             domain=(float(lo), float(hi)),
             tail_error=float(fields["tail_error"]),

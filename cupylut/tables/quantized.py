@@ -180,8 +180,8 @@ class QuantizedTable(Table):
             name=str(fields["name"]),
             dtype=dtype,
             out_dtype=out_dtype,
-            scale=float(fields["scale"]),
-            out_scale=float(fields["out_scale"]),
+            scale=as_scale("scale", fields["scale"]),
+            out_scale=as_scale("out_scale", fields["out_scale"]),
             results=values,
             report=ErrorReport(**fields["report"]),
         )

@@ -152,15 +152,25 @@ class UnroundedTable(Table):
     @classmethod
     def _restore(cls, fields: dict[str, Any], values: NDArray[Any]) -> Self:
         check_values(values, np.float32, 65536)
-        return cls(
+        table = cls(
             name=str(fields["name"]),
             dtype=BFLOAT16,
             parabola=Parabola(*fields["parabola"]),
-            windows=Windows(*fields["windows"]),
+            windows=Windows(*map(int, fields["windows"])),
             identity=int(fields["identity"]),
             results=values,
             report=ErrorReport(**fields["report"]),
         )
+        near, high, minus_high = windows = table.windows
+        first, last = min(near, table.identity), max(high, minus_high, table.identity)
+        if not (first >= 0 and near < min(high, minus_high) and last <= _INFINITY):
+            raise ValueError(f"{windows} and identity={table.identity} are no magnitudes in order")
+        x = widened(all_inputs(BFLOAT16))
+        with np.errstate(all="ignore"):
+            ruled = _by_the_rules(table.parabola, windows, table.identity, x, values)
+        if (ruled.view(np.uint32) != values.view(np.uint32)).any():
+            raise ValueError("its results are not those of its parabola and windows")
+        return table
 
 
 def _by_the_rules(
