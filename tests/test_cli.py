@@ -326,3 +326,14 @@ def test_output_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(reader)
     with open(writer, "w") as stdout:
         assert run_main(lambda: print("figures") or 0, stdout, monkeypatch) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("end", [lambda: 0, sys.exit])  # as of a command, and of --version
+def test_output_to_a_full_disk_ends_in_one_line(
+    end: Callable[[], Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for buffering in (1, -1):  # fails in the middle, and at the end
+        with open("/dev/full", "w", buffering) as stdout:
+            assert run_main(lambda: print("figures") or end(), stdout, monkeypatch) == 1
+        assert capsys.readouterr().err == "python -m cupylut: [Errno 28] No space left on device\n"
