@@ -146,7 +146,7 @@ def test_arrays_of_any_library_and_layout(name: str) -> None:
     assert Calibration().update(x) == Calibration().update(np.ascontiguousarray(plain))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of forward_ad itself
+@pytest.mark.filterwarnings("ignore:.torch.jit")  # of forward_ad itself
 def test_a_tangent_is_not_counted() -> None:
     x = torch.from_numpy(base())
     with torch.autograd.forward_ad.dual_level():

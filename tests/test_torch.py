@@ -31,8 +31,8 @@ import cupylut
 import cupylut.torch
 from cupylut.torch import dispatch
 
-# Of torch.jit inside torch.func.jvp.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+# Of torch.jit inside torch.func.jvp: a DeprecationWarning, since PyTorch 2.14 a FutureWarning.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 # ---- forward mode and torch.func ----------------------------------------------------------------
 

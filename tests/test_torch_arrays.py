@@ -268,7 +268,7 @@ def test_tables_and_out_refuse_fake_tensors() -> None:
     assert not real.any()
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_tables_and_out_refuse_function_transforms(dtype: torch.dtype) -> None:
     table = cupylut.tabulate("gelu", str(dtype).removeprefix("torch."))
@@ -293,7 +293,7 @@ def test_tables_and_out_refuse_function_transforms(dtype: torch.dtype) -> None:
             torch.func.jvp(loudly, (x,), (x,))
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_tables_and_out_refuse_forward_mode_tangents() -> None:
     forward_ad = torch.autograd.forward_ad
     table = cupylut.tabulate("gelu")

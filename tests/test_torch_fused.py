@@ -24,8 +24,8 @@ from cupylut import device, rows
 from cupylut.torch import fused_activation as torch_fused
 from cupylut.torch import packed as torch_packed
 
-# Of torch.jit inside torch.func.jvp.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+# Of torch.jit inside torch.func.jvp: a DeprecationWarning, since PyTorch 2.14 a FutureWarning.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 OPERATORS = torch.ops.cupylut
 GRADCHECK = {
@@ -78,6 +78,7 @@ def test_packed_gradcheck(order: Any) -> None:
         (torch.bfloat16, ("contiguous",)),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of opcheck, on copies
 def test_opcheck(dtype: torch.dtype, layouts: tuple[str, ...]) -> None:
     for layout in layouts:
         x = LAYOUTS[layout](numbers(4, 4, dtype=dtype))

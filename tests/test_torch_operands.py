@@ -17,8 +17,8 @@ from torch_samples import close, numbers
 import cupylut
 import cupylut.torch
 
-# Of torch.jit inside torch.func.jvp.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+# Of torch.jit inside torch.func.jvp: a DeprecationWarning, since PyTorch 2.14 a FutureWarning.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 # name -> a call with another operand, of one dimension or none
 WITH: dict[str, Callable[..., Tensor]] = {

@@ -41,8 +41,8 @@ from cupylut.functions import FUNCTIONS
 from cupylut.names import as_function
 from cupylut.torch import operators as torch_operators
 
-# Of torch.jit inside torch.func.jvp.
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+# Of torch.jit inside torch.func.jvp: a DeprecationWarning, since PyTorch 2.14 a FutureWarning.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit")
 
 # ---- values and the operators' contract ---------------------------------------------------------
 
@@ -80,6 +80,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     ("layout", "dtype"),
     [*((layout, torch.float32) for layout in LAYOUTS), ("contiguous", torch.bfloat16)],
 )
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of opcheck, on copies
 def test_opcheck(layout: str, dtype: torch.dtype) -> None:
     x, z = (LAYOUTS[layout](numbers(3, n, dtype=dtype)) for n in (4, 4))
     for grad in (False, True):
