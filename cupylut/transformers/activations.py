@@ -138,7 +138,7 @@ def verdict(value: Any) -> Verdict:
 
 def addition(module: nn.Module) -> str:
     """What a module does beside what its class says, if anything."""
-    if "forward" in vars(module):
+    if "forward" in module.__dict__:  # not vars(), which PyTorch 2.6 does not compile
         return "has a forward of its own"
     return "has hooks" if any(getattr(module, hooks) for hooks in _HOOKS) else ""
 
