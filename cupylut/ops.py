@@ -201,7 +201,7 @@ def elu(x: Any, alpha: float = 1.0, *, out: Any = None) -> Any:
     >>> print(f"{elu(-1.0, alpha=2.0):.4f}")
     -1.2642
     """
-    return apply(f"elu({_number('alpha', alpha)!r})", x, out)
+    return apply(f"elu({_number('alpha', alpha)})", x, out)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
@@ -213,11 +213,15 @@ def leaky_relu(x: Any, negative_slope: float = 0.01, *, out: Any = None) -> Any:
     >>> leaky_relu(-2.0, negative_slope=0.25)
     np.float64(-0.5)
     """
-    return apply(f"leaky_relu({_number('negative_slope', negative_slope)!r})", x, out)
+    return apply(f"leaky_relu({_number('negative_slope', negative_slope)})", x, out)
 
 
 def _number(name: str, value: Any) -> float:
-    """A parameter of a function; raises TypeError for what might have a gradient."""
+    """A parameter of a function; raises TypeError for what might have a gradient.
+
+    It is written without !r, which says the same of a float: where the number is a symbol,
+    PyTorch 2.14 does not compile that with Python 3.14.
+    """
     if not isinstance(value, Real):
         raise TypeError(
             f"{name} is a {type(value).__name__}: give a number, with a table of its own; it is "
