@@ -41,7 +41,7 @@ def test_unknown_functions_are_uploaded(name: str) -> None:
 def test_device_evaluates_the_same_bits(name: str, dtype: np.dtype) -> None:
     """All 16-bit inputs, or a million others, from the same lines as on the host."""
     table = tabulate(name, dtype, kind="linear")
-    x = inputs(table, fewer(1_000_000, 3000))
+    x = inputs(table, 1_000_000)[:: fewer(1, 101)]
     loaded = uploaded(name, dtype, domain=(table.lo, table.hi))
     y = cupy.asnumpy(loaded(cupy.asarray(x)))
     assert_same_bits(y, loaded(x))
@@ -70,7 +70,7 @@ def test_device_builds_the_same_table(name: str, nodes: str) -> None:
 def test_device_takes_any_size(size: int, dtype: np.dtype) -> None:
     """Within 48 KB of shared memory, beyond it, and in global memory."""
     table = uploaded("silu", dtype, size=size, domain=(-20.0, 20.0))
-    x = inputs(table, fewer(100_000, 3000))
+    x = inputs(table, 100_000)[:: fewer(1, 31)]
     for count in (0, 1, 17, x.size):
         assert_same_bits(cupy.asnumpy(table(cupy.asarray(x[:count]))), table(x[:count]))
 

@@ -33,7 +33,7 @@ def sample(table: LinearTable, count: int) -> np.ndarray:
     return x
 
 
-PROGRAMS = {"C++": Program(), **{f"sm_{n}": ptx.Program(n) for n in (75, 90, 100)}}
+PROGRAMS = {"C++": Program(), **{f"sm_{n}": ptx.Program(n) for n in (90, 100)}}
 by_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 
 

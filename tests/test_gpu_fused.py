@@ -21,7 +21,7 @@ by_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: l
 # Rows of whole vectors, of none, a single one, more than blocks, none.
 SHAPES = fewer(
     [(300, 4096), (37, 1030), (1, 50_000), (100_000, 2), (3, 0)],
-    [(7, 128), (5, 70), (1, 900), (400, 2), (3, 0)],
+    [(3, 128), (5, 70), (1, 300), (40, 2), (3, 0)],
 )
 
 
