@@ -25,7 +25,7 @@ from .memory import WRITTEN, AccessError, GlobalMemory
 from .text import kernels
 
 ATTRIBUTES = {"MaxSharedMemoryPerBlockOptin": 100 << 10, "MultiProcessorCount": 3}
-DEVICE = SimpleNamespace(memory=GlobalMemory(), compute_capability="75")
+DEVICE = SimpleNamespace(memory=GlobalMemory(), compute_capability="90")
 
 LAUNCHES: list[tuple[str, tuple[int, ...], tuple[int, ...], int]] = []  # name, grid, block, shared
 STREAMS: list[Any] = []  # of the launches
