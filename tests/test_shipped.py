@@ -3,14 +3,16 @@
 from dataclasses import replace
 from importlib import resources
 
+import host_cuda
 import numpy as np
+import ptx
 import pytest
 from exhaustive import FINITE, JUMPS, POLYNOMIALS, Found, compare, shipped_polynomial
 from hypothesis import given
 from hypothesis import strategies as st
 from samples import assert_same_bits, evaluate
 
-from cupylut import FUNCTIONS, PolynomialTable
+from cupylut import FUNCTIONS, PolynomialTable, tabulate
 from cupylut.dtypes import FLOAT32, FLOAT64, ulp
 from cupylut.fitting.__main__ import makers
 from cupylut.names import with_derivatives
@@ -144,3 +146,16 @@ def test_kernels_are_within_two_ulp_of_every_input(name: str, compiler: str) -> 
     assert found.tried > FINITE - 100
     assert found.worst == pytest.approx(table.worst_ulp, abs=1e-4)
     assert table.worst_ulp <= 2
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu", "quick_gelu", *POLYNOMIALS])
+def test_ptx_has_the_bits_of_the_kernel_that_was_compared(name: str) -> None:
+    """At four million numbers of every size: all of them would take hours."""
+    table = shipped_polynomial(name) if name in POLYNOMIALS else tabulate(name)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2**32, 1 << 22, np.uint32).view(np.float32)
+    x[::2] = rng.normal(scale=4, size=x.size // 2)
+    y = ptx.Program().elementwise(table, x, grid=64, block=256)
+    assert_same_bits(y, host_cuda.Program().elementwise(table, x))
