@@ -11,7 +11,7 @@ from ptx import GlobalMemory, Machine, kernels
 from cupylut import compiler
 
 OPERATIONS = host_cuda.HERE / "operations.cu"
-FLOATS, WORDS = 19, 19
+FLOATS, WORDS = 19, 17
 
 SPECIAL = np.array(
     [0, 1, 1.5, 2**-149, 3e-40, 2**-126, 2**-24, 1e-8, 65504, 65519.99, 65520, 3.3e38, 3.4028235e38,

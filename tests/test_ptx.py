@@ -13,7 +13,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from ptx import AccessError, DeadlockError, GlobalMemory, Machine, Program, kernels
-from ptx.arithmetic import dtype_of, operation
+from ptx.arithmetic import operation
+from ptx.types import dtype_of
 from samples import assert_same_bits
 
 from cupylut import compiler
@@ -125,6 +126,9 @@ SPECIAL = [
     ("max.NaN.f32", (-1, -0.0), -0.0), ("abs.f32", (-0.0,), 0.0), ("neg.f64", (0.0,), -0.0),
     ("cvt.sat.f64.f64", (NAN,), 0.0), ("cvt.sat.f64.f64", (2,), 1), ("cvt.rni.f32.f32", (2.5,), 2),
     ("cvt.rn.f32.f64", (2.0**-150,), 0.0), ("cvt.f64.f32", (2.0**-149,), 2.0**-149),
+    ("add.rm.f64", (1e308, 1e308), 1.7976931348623157e308), ("add.rp.f64", (1e308, 1e308), INF),
+    ("rcp.approx.ftz.f64", (-1e-310,), -INF), ("rcp.approx.ftz.f64", (1e308,), 0.0),
+    ("cvt.rn.ftz.f32.f64", (-1e-40,), -0.0), ("cvt.ftz.f64.f32", (-1e-40,), -0.0),
     ("copysign.f64", (-1, 2), -2), ("selp.f32", (1, 2, True), 1), ("rcp.rn.f64", (4,), 0.25),
     ("setp.gt.f32", (NAN, 1), False), ("setp.gtu.f32", (NAN, 1), True),
     ("setp.ne.f32", (NAN, 1), False), ("setp.neu.f32", (NAN, 1), True),
@@ -173,7 +177,11 @@ def test_integers(a: int, b: int, c: int) -> None:
 
 
 def test_what_is_not_known_is_refused() -> None:
-    for opcode in ("sin.approx.f32", "mul.hi.u32", "vote.sync.all.pred", "fma.rm.f64"):
+    for opcode in (
+        "sin.approx.f32", "mul.hi.u32", "vote.sync.all.pred", "fma.rm.f64", "add.f32",
+        "fma.rn.bf16", "fma.rn.relu.f32", "add.cc.u32", "cvt.rzi.f32.f32", "cvt.sat.u8.u32",
+        "cvt.rn.f32.s64", "set.gtu.f32.f32", "setp.gt.and.f32",
+    ):  # fmt: skip
         with pytest.raises(NotImplementedError):
             operation(opcode).compute(*np.ones((3, 1)))
 
@@ -197,27 +205,29 @@ def execute(body: str, *, grid: int = 1, block: int = 64, shared: int = 256) -> 
     return y.view(np.uint32)
 
 
-FAULTS = {
-    "misaligned: 8 bytes of global memory are written": "*(double*)(y + 2 * i + 1) = 0;",
-    "global memory is written that is nobody's": "y[i + 1] = 0;",
-    "global memory is read that is nobody's": "y[i] = x[i + 64];",
-    "global memory is read that nobody wrote": "y[i] = *(volatile unsigned*)(y + i);",
-    "race: a thread writes what another one writes in global": "y[i / 2] = i;",
-    "race: a thread writes what another one wrote in global": "y[i] = 0; y[i ^ 1] = i;",
-    "race: a thread reads what another one wrote in global":
-        "y[i] = x[i]; y[i] = ((volatile unsigned*)y)[i ^ 1];",
-    "race: a thread writes what another one read in global":
-        "y[i] = x[i / 2 * 2]; ((unsigned*)x)[i] = 0;",
-    "race: a thread reads what another one wrote in shared":
-        "shared[threadIdx.x] = i; y[i] = ((volatile unsigned*)shared)[threadIdx.x ^ 1];",
-    "shared memory is used that the launch did not ask for": "shared[threadIdx.x + 1] = i;",
-}  # fmt: skip
+FAULTS = [
+    ("misaligned: 8 bytes of global memory are written", "*(double*)(y + 2 * i + 1) = 0;"),
+    ("global memory is written that is nobody's", "y[i + 1] = 0;"),
+    ("global memory is read that is nobody's", "y[i] = x[i + 64];"),
+    ("global memory is read that nobody wrote", "y[i] = *(volatile unsigned*)(y + i);"),
+    ("race: a thread writes what another one writes in global", "y[i / 2] = i;"),
+    ("race: a thread writes what another one wrote in global", "y[i] = 0; y[i ^ 1] = i;"),
+    ("race: a thread reads what another one wrote in global",
+     "y[i] = x[i]; y[i] = ((volatile unsigned*)y)[i ^ 1];"),
+    ("race: a thread writes what another one read in global",
+     "y[i] = x[i / 2 * 2]; ((unsigned*)x)[i] = 0;"),
+    ("race: a thread reads what another one wrote in shared",
+     "shared[threadIdx.x] = i; y[i] = ((volatile unsigned*)shared)[threadIdx.x ^ 1];"),
+    ("shared memory is used that the launch did not ask for", "shared[threadIdx.x + 1] = i;"),
+    ("shared memory is used that the launch did not ask for",
+     "shared[static_cast<int>(threadIdx.x) - 1] = i;"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_faults(fault: str) -> None:
+@pytest.mark.parametrize(("fault", "body"), FAULTS)
+def test_faults(fault: str, body: str) -> None:
     with pytest.raises(AccessError, match=fault):
-        execute(FAULTS[fault])
+        execute(body, grid=2)
 
 
 def test_a_barrier_orders_threads() -> None:
@@ -225,9 +235,10 @@ def test_a_barrier_orders_threads() -> None:
     np.testing.assert_array_equal(execute(body, grid=3), np.arange(192) ^ 1)
 
 
-def test_a_barrier_that_not_all_threads_reach() -> None:
-    with pytest.raises(DeadlockError):
-        execute("if (threadIdx.x < 32) { shared[threadIdx.x] = i; __syncthreads(); } y[i] = 0;")
+@pytest.mark.parametrize("other", ["", "else { y[i] = 1; __syncthreads(); }"])
+def test_a_barrier_that_not_all_threads_reach(other: str) -> None:
+    with pytest.raises(DeadlockError, match="barrier"):
+        execute(f"if (i < 32) {{ shared[i] = i; __syncthreads(); }} {other} y[i] = 0;")
 
 
 def test_paths_part_and_meet_again() -> None:

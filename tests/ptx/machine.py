@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from .arithmetic import dtype_of, operation
+from .arithmetic import operation
 from .memory import ALLOCATED, AccessError, GlobalMemory, Space
-from .text import Kernel, Statement, size_of
+from .text import Kernel, Statement
+from .types import constant, dtype_of, size_of
 
 WARP = 32
 UNSET = 0xA5  # every byte of a register that nothing was written to
-LIMIT = 1_000_000  # statements, after which a kernel is taken not to end
+LIMIT = 1_000_000  # stretches of statements, after which a kernel is taken not to end
 
 
 class DeadlockError(AssertionError):
-    """A barrier that not all threads of a block reach."""
+    """A barrier that not all threads of a block reach, or a kernel that does not end."""
 
 
 class Machine:
@@ -116,8 +117,9 @@ class Machine:
     def _release(self) -> None:
         """Let go on whoever waits at a barrier."""
         blocks = self.waiting.reshape(-1, self.block)
-        if not blocks[blocks.any(axis=1)].all():
-            raise DeadlockError("some threads of a block end without its barrier")
+        places = self.place.reshape(-1, self.block)
+        if not blocks[blocks.any(axis=1)].all() or (places != places[:, :1]).any():
+            raise DeadlockError("a barrier that not all threads of a block reach")
         self.waiting[:] = False
         self.memory["shared"].forget_threads()
 
@@ -181,7 +183,7 @@ class Machine:
         start = np.asarray(self._read(base, kind, threads)).astype(np.int64) + int(offset or 0)
         start = np.broadcast_to(start, threads.shape)
         if space == "shared":
-            if (start >= self.shared_bytes).any():  # or it would be another block's
+            if ((start < 0) | (start >= self.shared_bytes)).any():  # it would be another block's
                 raise AccessError("shared memory is used that the launch did not ask for")
             start = start + threads // self.block * stride_of(self.shared_bytes)
         return start
@@ -228,9 +230,8 @@ def literal(text: str, kind: str) -> Any:
     if kind == "pred":
         return np.bool(int(text) != 0)
     if text.startswith(("0f", "0F", "0d", "0D")):
-        return np.array(int(text[2:], 16), f"u{size_of(kind)}").view(dtype_of(kind))[()]
-    number = int(text.rstrip("U"), 0) % (1 << 8 * size_of(kind))
-    return np.array(number, f"u{size_of(kind)}").view(dtype_of(kind))[()]
+        return constant(kind, int(text[2:], 16))
+    return constant(kind, int(text.rstrip("U"), 0) % (1 << 8 * size_of(kind)))
 
 
 def packed(kernel: Kernel, arguments: Sequence[bytes]) -> bytes:

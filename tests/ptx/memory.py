@@ -2,7 +2,7 @@
 
 Every access must be aligned to its size and lie in what was allocated, what is read must have been
 written, and no thread may touch what another one wrote, or write what another one read, unless a
-barrier lies between the two.
+barrier lies between the two: that of a block in shared memory, the end of the kernel in global.
 """
 
 import weakref

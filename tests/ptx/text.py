@@ -6,12 +6,7 @@ from functools import cache
 
 import numpy as np
 
-
-@cache
-def size_of(kind: str) -> int:
-    """Bytes of a PTX type such as u16, f32 or f16x2."""
-    width, _, lanes = kind.lstrip("bfsu").partition("x")
-    return int(width) // 8 * int(lanes or 1)
+from .types import size_of
 
 
 @dataclass(frozen=True)
