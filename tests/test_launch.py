@@ -22,7 +22,7 @@ from ptx.cupy import (
     asarray,
     empty,
 )
-from samples import assert_same_bits
+from samples import assert_same_bits, bits
 from test_linear import inputs
 
 from cupylut import FUNCTIONS, build, defaults, device, quantized, tabulate
@@ -33,8 +33,9 @@ pytestmark = pytest.mark.usefixtures("stand_in", "compiler")
 
 
 def launch(table: Any, x: np.ndarray) -> np.ndarray:
-    target = empty(x.shape, table.result_dtype)
-    device.evaluate(table, asarray(x), target)
+    x, dtype = asarray(bits(x)).view(x.dtype), table.result_dtype
+    target = empty(x.shape, f"u{dtype.itemsize}").view(dtype)
+    device.evaluate(table, x, target)
     return target.get()
 
 

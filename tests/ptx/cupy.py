@@ -1,13 +1,14 @@
 """CuPy without a GPU: its arrays lie in the interpreter's memory, which executes its kernels.
 
-It has what cupylut and its tests use of CuPy, with NumPy behind it. NVRTC compiles the sources for
-the compute capability of `DEVICE`. Each launch must fit the kernel: its arguments the parameters,
-its shared memory what the kernel may have.
+It has what cupylut and its tests use of CuPy, with NumPy behind it, and no name that CuPy lacks.
+NVRTC compiles the sources for the compute capability of `DEVICE`. Each launch must fit the kernel:
+its arguments the parameters, its shared memory what the kernel may have.
 """
 
+import importlib
 import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,6 +20,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from cupylut import device
 from cupylut.compiler import OPTIONS, _module
+from cupylut.dtypes import FLOATS8
 
 from .machine import Machine
 from .memory import WRITTEN, AccessError, GlobalMemory
@@ -46,25 +48,32 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         self.device = Device(0)
         self.data = SimpleNamespace(ptr=host.ctypes.data)
 
+    @property
+    def flags(self) -> SimpleNamespace:
+        flags = self._host.flags
+        return SimpleNamespace(c_contiguous=flags.c_contiguous, f_contiguous=flags.f_contiguous)
+
     def get(self) -> np.ndarray:
         """A copy for the host; all of it must have been written."""
         if (DEVICE.memory.marks(self._host) != WRITTEN).any():
-            raise AccessError("an array is copied to the host that nobody has filled")
+            raise AccessError("an array is read that nobody has filled")
         return self._host.copy()
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *x: Any, **options: Any) -> Any:
-        return on_device(getattr(ufunc, method))(*x, **options)
+        options = {key: here(value) for key, value in options.items()}
+        return there(getattr(ufunc, method)(*map(operand, x), **options))
 
     def __array_function__(self, function: Any, types: Any, x: Any, options: Any) -> Any:
-        if any(kind is not ndarray for kind in types):
+        call = getattr(module(), function.__name__, None)
+        if call is None or any(kind is not ndarray for kind in types):
             return NotImplemented
-        return on_device(function)(*x, **options)
+        return call(*x, **options)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # the protocols of NumPy
+        if name.startswith("__") or not hasattr(module().real.ndarray, name):
             raise AttributeError(name)
         value = getattr(self._host, name)
         return on_device(value) if callable(value) else there(value)
@@ -74,7 +83,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     def __setitem__(self, key: Any, value: Any) -> None:
         key = here(key)
-        self._host[key] = here(value)
+        refuse(self.dtype)
+        self._host[key] = operand(value)
         DEVICE.memory.marks(self._host)[key] = WRITTEN
 
     def __len__(self) -> int:
@@ -111,12 +121,28 @@ def there(value: Any) -> Any:
 
 
 def here(value: Any) -> Any:
-    """What NumPy takes for this argument."""
+    """What NumPy takes for this argument, which is no array of the host."""
     if isinstance(value, ndarray):
         return value._host
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"Unsupported type {type(value)}")
     if isinstance(value, tuple | list):
         return type(value)(map(here, value))
     return value
+
+
+def operand(value: Any) -> Any:
+    """The same of what is computed with or copied: its elements must be there."""
+    if not isinstance(value, ndarray):
+        return here(value)
+    refuse(value.dtype)
+    return value.get()
+
+
+def refuse(dtype: np.dtype) -> None:
+    """CuPy sees memory as 8-bit floats, but neither makes, copies nor computes with them."""
+    if dtype in FLOATS8:
+        raise ValueError(f"Unsupported dtype {dtype}")
 
 
 def on_device(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,7 +160,8 @@ def empty(shape: Any, dtype: Any = float, order: str = "C") -> ndarray:
 
 
 def empty_like(x: Any, dtype: Any = None, order: str = "K") -> ndarray:
-    model = np.empty_like(here(x), dtype, order)
+    model = np.empty_like(x._host if isinstance(x, ndarray) else x, dtype, order)
+    refuse(model.dtype)
     memory = DEVICE.memory.empty(model.nbytes)
     return ndarray(np.ndarray(model.shape, model.dtype, memory, strides=model.strides))
 
@@ -150,7 +177,11 @@ def copied(x: np.ndarray) -> np.ndarray:
 def asarray(x: Any, dtype: Any = None) -> ndarray:
     if isinstance(x, ndarray) and dtype in (None, x.dtype):
         return x
-    return ndarray(copied(np.asarray(here(x), dtype)))
+    return array(x, dtype)
+
+
+def array(x: Any, dtype: Any = None) -> ndarray:
+    return ndarray(copied(np.asarray(x if isinstance(x, np.ndarray) else operand(x), dtype)))
 
 
 def from_dlpack(x: Any) -> ndarray:
@@ -297,12 +328,14 @@ CURRENT = [Stream(0)]
 
 
 class Cupy(ModuleType):
-    """The module cupy: what is not here is NumPy's."""
+    """The module cupy: what is not here is NumPy's, where CuPy has it too."""
+
+    real: ModuleType  # of which only the names are asked for
 
     ndarray = ndarray
     RawModule = RawModule
     empty, empty_like = staticmethod(empty), staticmethod(empty_like)
-    asarray, array = staticmethod(asarray), staticmethod(lambda x: ndarray(copied(here(x))))
+    asarray, array = staticmethod(asarray), staticmethod(array)
     asnumpy = staticmethod(ndarray.get)
     from_dlpack = staticmethod(from_dlpack)
     cuda = SimpleNamespace(
@@ -319,13 +352,17 @@ class Cupy(ModuleType):
     )
 
     def __getattr__(self, name: str) -> Any:
+        if not hasattr(self.real, name):
+            raise AttributeError(name)
         value = getattr(np, name)
         return on_device(value) if callable(value) and not isinstance(value, type) else value
 
 
-@lru_cache(maxsize=1)
-def module() -> ModuleType:
-    return Cupy("cupy")
+@cache
+def module() -> Cupy:
+    made = Cupy("cupy")
+    made.real = importlib.import_module("cupy")
+    return made
 
 
 @pytest.fixture
