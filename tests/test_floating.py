@@ -15,7 +15,7 @@ FLOATS, WORDS = 19, 17
 
 SPECIAL = np.array(
     [0, 1, 1.5, 2**-149, 3e-40, 2**-126, 2**-24, 1e-8, 65504, 65519.99, 65520, 3.3e38, 3.4028235e38,
-     1.0000001, 0.1, np.inf, np.nan],
+     1.0000001, 0.1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-11, np.inf, np.nan],
     np.float32,
 )  # fmt: skip
 SIGNALLING = np.uint32(0x7F800001).view(np.float32)

@@ -43,6 +43,10 @@ def test_cupy(dtype: np.dtype, out_dtype: np.dtype) -> None:
         target = out[place]
         assert table(large, out=target) is target
         np.testing.assert_array_equal(from_cupy(target), np.resize(table.results, large.size))
+    table(large[3:], out=out[3 : large.size])  # both as far from the boundary of a vector
+    np.testing.assert_array_equal(
+        from_cupy(out[3 : large.size]), np.resize(table.results, large.size)[3:]
+    )
     if dtype == out_dtype:
         table(large, out=large)
         np.testing.assert_array_equal(from_cupy(large), np.resize(table.results, large.size))

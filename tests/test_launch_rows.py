@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ptx.cupy import LAUNCHES, asarray, empty
 
-from cupylut import gated, rows, tabulate
+from cupylut import FUNCTIONS, gated, rows, tabulate
 
 pytestmark = pytest.mark.usefixtures("stand_in")
 
@@ -36,6 +36,29 @@ def test_packed_halves(
     gated.product(table, *gated.halves(asarray(packed), gate_first), there)
     np.testing.assert_allclose(there.get(), y, rtol=1e-6, atol=1e-7)
     assert launches() == times * [("packed_product", 1)]
+
+
+def test_gradients_of_packed_halves() -> None:
+    value, slope = tabulate("silu", size=50), tabulate(FUNCTIONS["silu"].derivative, size=50)
+    packed, g = random(6, 16), random(6, 8)
+    here, there = np.empty_like(packed), empty((6, 16), np.float32)
+    for x, incoming, out in ((packed, g, here), (asarray(packed), asarray(g), there)):
+        operands = *gated.halves(x, True), incoming, *gated.halves(out, True)
+        gated.product_gradient(value, slope, *operands)
+    np.testing.assert_allclose(there.get(), here, rtol=1e-6, atol=1e-7)
+    assert launches() == [("packed_product_gradient", 1)]
+
+
+@pytest.mark.parametrize("name", ["x", "bias", "factor", "scale", "residual"])
+def test_an_operand_off_the_boundary_of_a_vector(name: str) -> None:
+    table, x, row = tabulate("silu", size=50), random(6, 8), random(8)
+    here = {"x": x, "bias": row, "factor": x, "scale": row, "residual": x}
+    there = {key: asarray(value) for key, value in here.items()}
+    there[name] = asarray(np.append(0, here[name]).astype(np.float32))[1:].reshape(here[name].shape)
+    want, y = np.empty_like(x), empty((6, 8), np.float32)
+    fused.evaluate(table, here.pop("x"), want, **here)
+    fused.evaluate(table, there.pop("x"), y, **there)
+    np.testing.assert_allclose(y.get(), want, rtol=1e-6, atol=1e-7)
 
 
 def test_operands_in_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
