@@ -10,6 +10,7 @@ from typing import Any
 import host_cuda
 import numpy as np
 import pytest
+from ptx import AccessError
 from ptx.cupy import (
     COMPILED,
     CURRENT,
@@ -26,7 +27,7 @@ from samples import assert_same_bits, bits
 from test_linear import inputs
 
 from cupylut import FUNCTIONS, build, defaults, device, quantized, tabulate
-from cupylut.dtypes import DTYPES, all_inputs
+from cupylut.dtypes import DTYPES, FLOATS8, all_inputs
 from cupylut.tuning import LONG_INDEX, tuning
 
 pytestmark = pytest.mark.usefixtures("stand_in", "compiler")
@@ -75,6 +76,24 @@ def test_launch_parameters(monkeypatch, capability: str, long_index: bool) -> No
     assert LAUNCHES[-1][1:3] == ((grid,), (256,))
     assert prepared is device.launch_of("elementwise", (table,), x.dtype, 0, long_index)
     assert prepared is not device.launch_of("elementwise", (table,), x.dtype, 0, not long_index)
+
+
+def test_what_cupy_refuses() -> None:
+    """What the stand-in would do with NumPy, and a test on a GPU fail at."""
+    x, unfilled = asarray(np.ones(3, np.float32)), empty(3, np.float32)
+    for error, wrong in (
+        (TypeError, lambda: x + np.ones(3)),
+        (TypeError, lambda: x.__setitem__(..., np.ones(3))),
+        (ValueError, lambda: empty(3, FLOATS8[0])),
+        (ValueError, lambda: asarray(np.zeros(3, FLOATS8[0]))),
+        (AttributeError, lambda: x.ctypes),
+        (AttributeError, lambda: x.flags.writeable),
+        (AttributeError, lambda: sys.modules["cupy"].longdouble),
+        (AccessError, lambda: unfilled + x),
+        (AccessError, lambda: x.__setitem__(..., unfilled)),
+    ):
+        with pytest.raises(error):
+            wrong()
 
 
 def test_large_arrays_have_long_indices(monkeypatch) -> None:

@@ -65,7 +65,7 @@ class Machine:
         self.executed: Counter[str] = Counter()
         self.shared_loads: list[tuple[int, Any, Any]] = []
 
-    def run(self) -> "Machine":
+    def run(self) -> None:
         with np.errstate(all="ignore"):
             for _ in range(LIMIT):
                 ready = ~self.waiting & (self.place < len(self.kernel.statements))
@@ -78,7 +78,6 @@ class Machine:
             else:
                 raise DeadlockError(f"{self.kernel.name} does not end")
         self.memory["global"].forget_threads()
-        return self
 
     def _advance(self, threads: Any) -> None:
         """From one statement to where paths part or meet."""
