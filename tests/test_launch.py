@@ -90,6 +90,7 @@ def test_what_cupy_refuses() -> None:
         (AttributeError, lambda: x.flags.writeable),
         (AttributeError, lambda: sys.modules["cupy"].longdouble),
         (AccessError, lambda: unfilled + x),
+        (AccessError, lambda: unfilled.astype(float)),
         (AccessError, lambda: x.__setitem__(..., unfilled)),
     ):
         with pytest.raises(error):

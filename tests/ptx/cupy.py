@@ -8,7 +8,7 @@ its arguments the parameters, its shared memory what the kernel may have.
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from types import ModuleType, SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -63,8 +63,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *x: Any, **options: Any) -> Any:
-        options = {key: here(value) for key, value in options.items()}
-        return there(getattr(ufunc, method)(*map(operand, x), **options))
+        return on_device(getattr(ufunc, method))(*x, **options)
 
     def __array_function__(self, function: Any, types: Any, x: Any, options: Any) -> Any:
         call = getattr(module(), function.__name__, None)
@@ -76,7 +75,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         if name.startswith("__") or not hasattr(module().real.ndarray, name):
             raise AttributeError(name)
         value = getattr(self._host, name)
-        return on_device(value) if callable(value) else there(value)
+        if callable(value):
+            return partial(on_device(getattr(np.ndarray, name)), self)
+        return there(value)
 
     def __getitem__(self, key: Any) -> Any:
         return there(self._host[here(key)])
@@ -146,11 +147,15 @@ def refuse(dtype: np.dtype) -> None:
 
 
 def on_device(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of NumPy for arrays of the device."""
+    """A function of NumPy for arrays of the device, which it reads unless its result is a view."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         options = {key: here(value) for key, value in options.items()}
-        return there(function(*map(here, arguments), **options))
+        result = function(*map(here, arguments), **options)
+        if not (isinstance(result, np.ndarray) and DEVICE.memory.has(result)):
+            for each in arguments:
+                operand(each)
+        return there(result)
 
     return call
 
