@@ -10,7 +10,7 @@ BLOCK = re.compile(r"^```python\n(?!>>>)(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks() -> list[object]:
-    """Every block of Python with its place; those that import cupy use a GPU, or what stands in for it."""
+    """Every block of Python with its place; those that import cupy need a GPU or its stand-in."""
     found = []
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         text = path.read_text(encoding="utf-8")
