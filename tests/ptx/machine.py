@@ -6,7 +6,6 @@ GPU may take: what another one could make differ is an error of memory.py.
 """
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ from .memory import ALLOCATED, AccessError, GlobalMemory, Space
 from .text import Kernel, Statement
 from .types import constant, dtype_of, size_of
 
-WARP = 32
 UNSET = 0xA5  # every byte of a register that nothing was written to
 LIMIT = 1_000_000  # stretches of statements, after which a kernel is taken not to end
 
@@ -29,7 +27,7 @@ class DeadlockError(AssertionError):
 class Machine:
     """One launch of a kernel: `Machine(...).run()`.
 
-    arguments: the bytes of each parameter. executed: how often a thread executed each opcode.
+    arguments: the bytes of each parameter.
     shared_loads: for each, how many bytes a lane read, which threads, and where.
     """
 
@@ -62,7 +60,6 @@ class Machine:
         self.place = np.zeros(self.count, np.int64)  # of each thread's next statement
         self.waiting = np.zeros(self.count, bool)
         self.joins = set(kernel.labels.values())
-        self.executed: Counter[str] = Counter()
         self.shared_loads: list[tuple[int, Any, Any]] = []
 
     def run(self) -> None:
@@ -86,7 +83,6 @@ class Machine:
             statement = self.kernel.statements[place]
             place += 1
             active = self._active(statement, threads)
-            self.executed[statement.opcode] += active.size
             base = statement.opcode.split(".")[0]
             if base == "bra":
                 self.place[threads] = place

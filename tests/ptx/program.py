@@ -22,11 +22,9 @@ def compiled(name: str, defines: dict[str, str], architecture: int) -> dict[str,
 
 @dataclass(frozen=True)
 class Program:
-    """As host_cuda.Program: for which GPUs, with which index, tables where."""
+    """As host_cuda.Program: for which GPUs."""
 
     architecture: int = 90
-    long_index: bool = False
-    in_shared: bool = True
 
     def elementwise(self, table: Table, x: np.ndarray, **launch: int | None) -> np.ndarray:
         """table(x) by kernels/elementwise.cu or quantized.cu; y_offset None works in place."""
@@ -42,11 +40,8 @@ class Program:
         x_offset: int = 0,
         y_offset: int | None = 0,
     ) -> tuple[np.ndarray, Machine]:
-        """The result, and what has executed."""
-        defines = device.defines((table,), table.dtype)
-        defines |= tuning(self.architecture).defines(self.long_index)
-        if not self.in_shared:
-            defines["IN_SHARED"] = "false"
+        """The result, and the machine that executed the kernel."""
+        defines = device.defines((table,), table.dtype) | tuning(self.architecture).defines()
         file = device.KERNELS[table.entry_point][0]
         kernel = compiled(file, defines, self.architecture)[table.entry_point]
         memory = GlobalMemory(1 << 26)
@@ -55,17 +50,16 @@ class Program:
         if y_offset is not None:
             target = memory.empty(size, y_offset * table.result_dtype.itemsize)
         entries = memory.put(table.entries)
-        index = np.int64 if self.long_index else np.uint32
         arguments = [
             np.uint64(source.ctypes.data),
             np.uint64(target.ctypes.data),
-            index(x.size),
+            np.uint32(x.size),
             np.uint64(entries.ctypes.data),
             np.int32(entries.nbytes),
             table.parameters,
         ]
-        shared = entries.nbytes if self.in_shared else 0
-        machine = Machine(kernel, grid, block, [a.tobytes() for a in arguments], memory, shared)
+        by_value = [argument.tobytes() for argument in arguments]
+        machine = Machine(kernel, grid, block, by_value, memory, entries.nbytes)
         machine.run()
         assert (memory.marks(target) == WRITTEN).all()
         return target.copy().view(table.result_dtype), machine
