@@ -216,6 +216,8 @@ FAULTS = [
      "y[i] = x[i]; y[i] = ((volatile unsigned*)y)[i ^ 1];"),
     ("race: a thread writes what another one read in global",
      "y[i] = x[i / 2 * 2]; ((unsigned*)x)[i] = 0;"),
+    ("race: a thread writes what another one read in global",  # as did the writer, after it
+     "y[i] = x[i | 1]; if (i & 1) ((unsigned*)x)[i] = 0;"),
     ("race: a thread reads what another one wrote in shared",
      "shared[threadIdx.x] = i; y[i] = ((volatile unsigned*)shared)[threadIdx.x ^ 1];"),
     ("shared memory is used that the launch did not ask for", "shared[threadIdx.x + 1] = i;"),
